@@ -1,0 +1,67 @@
+"""Checks that every array passes before anything is trained on it. Each error names the array and the mend."""
+
+import numpy as np
+import numpy.typing as npt
+
+from fedpriv.errors import DataError
+
+_BLOCK = 1 << 16  # rows looked at together, so that checking needs little memory
+
+
+def check_features(x: npt.NDArray[np.generic], *, where: str) -> None:
+    """Features are real, finite numbers, shape (n, ...) with n > 0."""
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{where} have dtype {x.dtype}: store real numbers (integers or floats).")
+    if x.ndim < 2 or x.size == 0:
+        raise DataError(f"{where} have shape {x.shape}: store at least one example, as (examples, features, ...).")
+    if x.dtype.kind != "f":
+        return
+    for start in range(0, len(x), _BLOCK):
+        finite = np.isfinite(x[start : start + _BLOCK]).reshape(min(_BLOCK, len(x) - start), -1).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise DataError(f"{where} hold NaN or infinity (first in row {row}): remove or impute such rows.")
+
+
+def check_labels(y: npt.NDArray[np.generic], *, where: str, num_classes: int | None) -> npt.NDArray[np.int64]:
+    """Class labels as int64, shape (n,). Floats pass when they are whole numbers (many tools save them so)."""
+    if y.ndim != 1:
+        raise DataError(f"{where} have shape {y.shape}: store one label per example, as (examples,).")
+    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
+        y = y.astype(np.int64)
+    if y.dtype.kind not in "iu":
+        raise DataError(f"{where} are not whole numbers (dtype {y.dtype}): store class labels 0, 1, 2, ...")
+    if y.size and y.min() < 0:
+        raise DataError(f"{where} are negative (smallest: {y.min()}): store class labels 0, 1, 2, ...")
+    if num_classes is not None and y.size and y.max() >= num_classes:
+        raise DataError(
+            f"{where} go up to {y.max()}, but there are {num_classes} classes: "
+            "check which labels are read (data.label), or the number of classes."
+        )
+    return y.astype(np.int64, copy=False)
+
+
+def infer_num_classes(y: npt.NDArray[np.int64], *, where: str) -> int:
+    """The number of classes when the config gives none: labels must then be exactly 0 ... K-1."""
+    present = np.unique(y)
+    if len(present) != present[-1] + 1:
+        raise DataError(
+            f"{where} are not 0 ... K-1: {len(present)} different labels from {present[0]} to {present[-1]}. "
+            "Check which labels are read (data.label), renumber them, or set data.num_classes."
+        )
+    return len(present)
+
+
+def check_users(users: npt.NDArray[np.generic], *, where: str) -> npt.NDArray[np.int64]:
+    """User ids: any integers, shape (n,)."""
+    if users.ndim != 1 or users.dtype.kind not in "iu":
+        raise DataError(
+            f"{where} have dtype {users.dtype} and shape {users.shape}: store one whole number per example."
+        )
+    return users.astype(np.int64, copy=False)
+
+
+def check_length(what: str, found: int, expected: int) -> None:
+    """One entry per example."""
+    if found != expected:
+        raise DataError(f"{what} have {found} entries for {expected} examples: store one per example.")

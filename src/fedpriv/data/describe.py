@@ -1,0 +1,117 @@
+"""What a federated dataset looks like: a table for the terminal, and a picture of the partition."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpriv.data.dataset import IntArray
+from fedpriv.data.federated import FederatedData
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_TABLE_CLIENTS = 20
+_TABLE_CLASSES = 12
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Description:
+    """Counts and shapes of a federated dataset; print it with ``rich``.
+
+    ``label_mix`` holds examples per label, int64, (clients, classes), of the first 20 clients. ``num_users`` is None
+    where the data has no user ids. ``size_*`` are training examples per client.
+    """
+
+    num_clients: int
+    num_held_out_clients: int
+    num_train: int
+    num_unused: int
+    num_test: int
+    size_min: int
+    size_median: float
+    size_max: int
+    num_classes: int
+    num_users: int | None
+    input_shape: tuple[int, ...]
+    dtype: str
+    label_mix: IntArray
+
+    def __rich__(self) -> "RenderableType":
+        from rich.console import Group
+
+        return Group(self._summary(), "", self._mix())
+
+    def _summary(self) -> "RenderableType":
+        from rich.table import Table
+
+        held_out = f" ({self.num_held_out_clients:,} never trained)" if self.num_held_out_clients else ""
+        unused = f" ({self.num_unused:,} unused)" if self.num_unused else ""
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold")
+        for row in (
+            ("clients", f"{self.num_clients:,}{held_out}"),
+            ("examples per client", f"{self.size_min:,} min, {self.size_median:,g} median, {self.size_max:,} max"),
+            ("training examples", f"{self.num_train:,}{unused}"),
+            ("test examples", f"{self.num_test:,}"),
+            ("input", f"{' x '.join(map(str, self.input_shape))}, {self.dtype}"),
+            ("classes", f"{self.num_classes:,}"),
+            ("users", "unknown" if self.num_users is None else f"{self.num_users:,}"),
+        ):
+            table.add_row(*row)
+        return table
+
+    def _mix(self) -> "RenderableType":
+        from rich.table import Table
+
+        shown = min(self.num_classes, _TABLE_CLASSES)
+        table = Table(title="Examples per label", title_justify="left", header_style="bold")
+        table.add_column("client", justify="right")
+        table.add_column("examples", justify="right")
+        for label in range(shown):
+            table.add_column(str(label), justify="right")
+        if shown < self.num_classes:
+            table.add_column("others", justify="right")
+        for client, counts in enumerate(self.label_mix):
+            others = [int(counts[shown:].sum())] if shown < self.num_classes else []
+            cells = [*counts[:shown].tolist(), *others]
+            table.add_row(str(client), f"{counts.sum():,}", *(f"{n:,}" if n else "·" for n in cells))
+        if len(self.label_mix) < self.num_clients:
+            table.caption = f"{self.num_clients - len(self.label_mix):,} more clients"
+        return table
+
+
+def describe(data: FederatedData) -> Description:
+    """Count what there is; cheap for a million clients."""
+    sizes = data.client_sizes
+    shown = min(_TABLE_CLIENTS, data.num_clients)
+    in_holdout = 0 if data.holdout is None else len(data.holdout.indices)
+    return Description(
+        num_clients=data.num_clients,
+        num_held_out_clients=len(data.held_out_clients),
+        num_train=len(data.indices),
+        num_unused=len(data.train) - len(data.indices) - in_holdout,
+        num_test=len(data.test),
+        size_min=int(sizes.min()),
+        size_median=float(np.median(sizes)),
+        size_max=int(sizes.max()),
+        num_classes=data.num_classes,
+        num_users=None if data.users is None else len(np.unique(data.users)),
+        input_shape=data.input_shape,
+        dtype=str(data.train.x.dtype),
+        label_mix=label_counts(data, np.arange(shown)),
+    )
+
+
+def label_counts(data: FederatedData, clients: IntArray) -> IntArray:
+    """Examples per client and label, int64, (clients, classes)."""
+    rows = [np.bincount(data.train.y[data.clients[int(k)]], minlength=data.num_classes) for k in clients]
+    return np.stack(rows)
+
+
+def draw_partition(data: FederatedData, path: Path) -> None:
+    """Draw who holds what to a PNG; see ``fedpriv.data.picture``."""
+    from fedpriv.data.picture import draw
+
+    draw(data, path)

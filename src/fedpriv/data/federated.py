@@ -1,0 +1,215 @@
+"""Examples divided among clients: arrays plus a client index, so that a million clients cost one integer each."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation
+from fedpriv.errors import ConfigError
+
+__all__ = ["ClientIndex", "Dataset", "Examples", "FederatedData", "Normalisation", "federate"]
+
+_BLOCK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class ClientIndex:
+    """Which examples each client holds, as compressed sparse rows.
+
+    Args:
+        offsets: int64, shape (clients + 1,); client k holds ``indices[offsets[k]:offsets[k + 1]]``.
+        indices: int64, rows of the training examples.
+    """
+
+    offsets: IntArray
+    indices: IntArray
+
+    @classmethod
+    def of(cls, assignment: IntArray, num_clients: int) -> "ClientIndex":
+        """From a client id per example (-1: no client's); a client's examples keep their order."""
+        order = np.argsort(assignment, kind="stable")
+        used = int(np.count_nonzero(assignment >= 0))
+        sizes = np.bincount(assignment[assignment >= 0], minlength=num_clients)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+        return cls(offsets=offsets, indices=order[len(order) - used :].astype(np.int64, copy=False))
+
+    def __getitem__(self, client: int) -> IntArray:
+        if not 0 <= client < len(self.offsets) - 1:
+            raise IndexError(f"client {client} of {len(self.offsets) - 1}")
+        return self.indices[self.offsets[client] : self.offsets[client + 1]]
+
+    @property
+    def sizes(self) -> IntArray:
+        """Examples per client, int64, shape (clients,)."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FederatedData:
+    """A dataset divided among clients 0 ... num_clients - 1; built by ``federate``.
+
+    Args:
+        train: all clients' examples; those in neither index belong to nobody.
+        test: the server's examples.
+        clients: what each client trains on.
+        holdout: what each client keeps back for its own evaluation, or None; disjoint from ``clients``.
+        held_out_clients: ids, int64, ascending, of clients that are never trained.
+        users: an integer id per training example, or None.
+        num_classes, normalisation, groups, public: as in ``Dataset``.
+    """
+
+    train: Examples
+    test: Examples
+    clients: ClientIndex
+    holdout: ClientIndex | None
+    held_out_clients: IntArray
+    users: Array | None
+    num_classes: int
+    normalisation: Normalisation
+    groups: Mapping[str, Array]
+    public: bool
+
+    @property
+    def offsets(self) -> IntArray:
+        """Row pointers of the client index, int64, shape (num_clients + 1,)."""
+        return self.clients.offsets
+
+    @property
+    def indices(self) -> IntArray:
+        """Rows of the training examples, client after client, int64."""
+        return self.clients.indices
+
+    @property
+    def num_clients(self) -> int:
+        """All clients, those that are held out included."""
+        return len(self.clients.offsets) - 1
+
+    @cached_property
+    def client_sizes(self) -> IntArray:
+        """Training examples per client (its holdout not counted), int64, shape (num_clients,)."""
+        return self.clients.sizes
+
+    @cached_property
+    def population(self) -> IntArray:
+        """Ids of the clients that may be trained, int64, ascending."""
+        return np.setdiff1d(np.arange(self.num_clients), self.held_out_clients, assume_unique=True)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example, e.g. (1, 28, 28)."""
+        return self.train.x.shape[1:]
+
+    def client(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Client's training examples: x float32 (n, *input_shape), normalised; y int64 (n,). Newly allocated."""
+        return self._gather(self.clients[client])
+
+    def client_holdout(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``client``, for the examples it keeps back; none (n = 0) where there is no holdout."""
+        return self._gather(self.clients.indices[:0] if self.holdout is None else self.holdout[client])
+
+    def test_batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The test examples in their order, as ``client`` gives them; the last batch may be smaller."""
+        for start in range(0, len(self.test), batch_size):
+            batch = slice(start, start + batch_size)
+            x = self.normalisation.apply(self.test.x[batch])
+            yield torch.from_numpy(x), torch.from_numpy(self.test.y[batch].astype(np.int64))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of every array with dtype and shape, of the division, and of the constants."""
+        digest = hashlib.sha256()
+        for name, array in self._arrays():
+            digest.update(f"{len(name)} {name} {array.dtype.str} {array.shape}\n".encode())
+            rows = max(1, _BLOCK_BYTES * len(array) // max(1, array.nbytes))
+            for start in range(0, len(array), rows):  # by blocks: a view of a larger array is not copied whole
+                block = np.ascontiguousarray(array[start : start + rows])
+                digest.update(block.reshape(-1).view(np.uint8).data)
+        digest.update(f"{self.normalisation!r} {self.num_classes} {self.public}".encode())
+        return digest.hexdigest()
+
+    def _arrays(self) -> Iterator[tuple[str, Array]]:
+        yield from (("train.x", self.train.x), ("train.y", self.train.y))
+        yield from (("test.x", self.test.x), ("test.y", self.test.y))
+        yield from (("offsets", self.offsets), ("indices", self.indices))
+        if self.holdout is not None:
+            yield from (("holdout.offsets", self.holdout.offsets), ("holdout.indices", self.holdout.indices))
+        yield "held_out_clients", self.held_out_clients
+        if self.users is not None:
+            yield "users", self.users
+        yield from ((f"groups.{name}", self.groups[name]) for name in sorted(self.groups))
+
+    def _gather(self, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.normalisation.apply(self.train.x[rows])
+        return torch.from_numpy(x), torch.from_numpy(self.train.y[rows].astype(np.int64, copy=False))
+
+
+def federate(
+    dataset: Dataset,
+    assignment: npt.NDArray[np.integer],
+    *,
+    num_clients: int | None,
+    min_examples: int,
+    holdout: npt.NDArray[np.bool_] | None = None,
+    held_out_clients: Sequence[int] = (),
+) -> FederatedData:
+    """Divide a dataset among clients.
+
+    Args:
+        dataset: the examples.
+        assignment: client id per training example, -1 for examples that nobody holds.
+        num_clients: how many clients there are; None: as many as ``assignment`` names.
+        min_examples: the least that a client may hold; 0 allows empty clients.
+        holdout: training examples that their client keeps back for its own evaluation (a mask), if any.
+        held_out_clients: clients that are never trained, if any.
+
+    Raises:
+        ConfigError: an assignment that doesn't fit the examples, or clients that hold too few.
+    """
+    if assignment.shape != (len(dataset.train),) or assignment.dtype.kind not in "iu":
+        raise ConfigError(
+            f"The partition gave an array of shape {assignment.shape} and dtype {assignment.dtype} for "
+            f"{len(dataset.train)} training examples: it must give one client id (an integer) per example."
+        )
+    assignment = assignment.astype(np.int64, copy=False)
+    clients = int(assignment.max()) + 1 if num_clients is None else num_clients
+    if assignment.min() < -1 or assignment.max() >= clients or clients < 1:
+        raise ConfigError(
+            f"The partition gave client ids from {assignment.min()} to {assignment.max()} for {clients} "
+            "clients: ids are 0 ... num_clients - 1, and -1 for examples that nobody holds."
+        )
+    held_out = np.unique(np.asarray(held_out_clients, dtype=np.int64))
+    if held_out.size and (held_out[0] < 0 or held_out[-1] >= clients):
+        raise ConfigError(f"Held-out clients {held_out.tolist()} are not all among the {clients} clients.")
+    if holdout is not None and (holdout.shape != assignment.shape or holdout.dtype != np.bool_):
+        raise ConfigError("The clients' holdout must be a boolean mask with one entry per training example.")
+
+    trained = assignment if holdout is None else np.where(holdout, -1, assignment)
+    index = ClientIndex.of(trained, clients)
+    _check_sizes(index.sizes, min_examples)
+    return FederatedData(
+        train=dataset.train,
+        test=dataset.test,
+        clients=index,
+        holdout=None if holdout is None else ClientIndex.of(np.where(holdout, assignment, -1), clients),
+        held_out_clients=held_out,
+        users=dataset.users,
+        num_classes=dataset.num_classes,
+        normalisation=dataset.normalisation,
+        groups=dict(dataset.groups),
+        public=dataset.public,
+    )
+
+
+def _check_sizes(sizes: IntArray, min_examples: int) -> None:
+    small = np.flatnonzero(sizes < min_examples)
+    if small.size:
+        raise ConfigError(
+            f"{small.size} of {len(sizes)} clients hold fewer than {min_examples} training examples "
+            f"(client {small[0]} holds {sizes[small[0]]}). Use fewer clients (partition.num_clients), "
+            "a milder partition, or a lower partition.min_examples (0 allows empty clients)."
+        )

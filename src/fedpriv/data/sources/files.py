@@ -1,0 +1,80 @@
+"""Paths from the config, and datasets made of files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedpriv.data.checks import infer_num_classes
+from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation
+from fedpriv.data.sources.split import split_dataset
+from fedpriv.errors import ConfigError, DataError
+
+
+def resolve(*, path: str | None, root: str | None, key: str) -> Path:
+    """An existing file; a relative path starts at ``root`` where there is one, else at the current folder.
+
+    Raises:
+        ConfigError: no path given.
+        DataError: no such file.
+    """
+    if not path:
+        raise ConfigError(f"{key} is not set: give the file, e.g. {key}=folder/file.")
+    file = Path(root or "").expanduser() / Path(path).expanduser()
+    if not file.is_file():
+        mend = f"Check {key}" + (f" and data.root={root}" if root and not Path(path).is_absolute() else "")
+        raise DataError(f"There is no file {file}. {mend}.")
+    return file
+
+
+def read_bytes(file: Path) -> bytes:
+    """The content of a file; DataError where it can't be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FilePart:
+    """One checked part (training or test) of a dataset that was read from files."""
+
+    x: Array
+    labels: IntArray
+    users: IntArray | None
+    label_source: str
+
+
+def dataset_from_files(
+    *,
+    train: FilePart,
+    read_test: Callable[[], FilePart] | None,
+    num_classes: int | None,
+    normalisation: Normalisation,
+    test_fraction: float,
+    rng: np.random.Generator,
+) -> Dataset:
+    """The parts as a dataset; without a test part, one is split off from the training part."""
+    if num_classes is None:
+        num_classes = infer_num_classes(train.labels, where=train.label_source)
+    if read_test is None:
+        return split_dataset(
+            x=train.x,
+            labels=train.labels,
+            users=train.users,
+            num_classes=num_classes,
+            normalisation=normalisation,
+            test_fraction=test_fraction,
+            rng=rng,
+        )
+    test = read_test()
+    return Dataset(
+        train=Examples(train.x, train.labels),
+        test=Examples(test.x, test.labels),
+        users=train.users,
+        num_classes=num_classes,
+        normalisation=normalisation,
+        groups={},
+        public=False,
+    )

@@ -1,0 +1,101 @@
+"""A model's trainable parameters as one vector: the form in which updates are clipped, noised and summed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fedpriv.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterLayout:
+    """Names, shapes and dtypes of the trainable parameters, in the order of the state dict.
+
+    A parameter that is shared under several names counts once, under its first name. Buffers and frozen
+    parameters are no part of the vector.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[torch.dtype, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "ParameterLayout":
+        """The layout of a module.
+
+        Raises:
+            ConfigError: nothing to train, or a parameter that isn't real.
+        """
+        parameters = _trainable(module)
+        if not parameters:
+            raise ConfigError(f"The model {type(module).__name__} has no trainable parameters: choose another model.")
+        for name, parameter in parameters.items():
+            if not parameter.dtype.is_floating_point:
+                raise ConfigError(f"The parameter {name} has dtype {parameter.dtype}: only real ones can be trained.")
+        return cls(
+            names=tuple(parameters),
+            shapes=tuple(tuple(p.shape) for p in parameters.values()),
+            dtypes=tuple(p.dtype for p in parameters.values()),
+        )
+
+    @property
+    def size(self) -> int:
+        """d, the length of the vector."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def flatten(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The vector, float64 on the CPU, shape (d,), newly allocated. Further names (buffers) are ignored.
+
+        Raises:
+            DataError: a missing parameter or a wrong shape.
+        """
+        vector = torch.empty(self.size, dtype=torch.float64)
+        start = 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            tensor = tensors.get(name)
+            if tensor is None or tuple(tensor.shape) != shape:
+                found = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
+                raise DataError(f"The parameter {name} {found}; the model has it with shape {shape}.")
+            length = math.prod(shape)
+            vector[start : start + length] = tensor.detach().reshape(-1)
+            start += length
+        return vector
+
+    def unflatten(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Name -> tensor in the parameter's shape and dtype, newly allocated, on the vector's device.
+
+        Raises:
+            DataError: the vector hasn't shape (d,).
+        """
+        if tuple(vector.shape) != (self.size,):
+            raise DataError(f"A vector of shape {tuple(vector.shape)} doesn't fit a model of {self.size} parameters.")
+        parts = vector.detach().split([math.prod(shape) for shape in self.shapes])
+        return {
+            name: part.to(dtype, copy=True).reshape(shape)
+            for name, part, shape, dtype in zip(self.names, parts, self.shapes, self.dtypes, strict=True)
+        }
+
+    def load_into(self, module: nn.Module, vector: torch.Tensor) -> None:
+        """Write the vector into the module's parameters, in place; its buffers stay.
+
+        Raises:
+            DataError: the vector hasn't shape (d,), or the module hasn't this layout.
+        """
+        parameters = _trainable(module)
+        values = self.unflatten(vector)
+        if {n: tuple(p.shape) for n, p in parameters.items()} != dict(zip(self.names, self.shapes, strict=True)):
+            raise DataError("The model's trainable parameters are not those of this layout.")
+        with torch.no_grad():
+            for name, value in values.items():
+                parameters[name].copy_(value)
+
+    def from_module(self, module: nn.Module) -> torch.Tensor:
+        """The vector of a module's parameters, as ``flatten``."""
+        return self.flatten(_trainable(module))
+
+
+def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
