@@ -1,4 +1,4 @@
-"""Checks that every array passes before anything is trained on it. Each error names the array and the mend."""
+"""Checks that every array passes before anything is trained on it; errors name the array and the mend."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ def check_features(x: npt.NDArray[np.generic], *, where: str) -> None:
     if x.dtype.kind not in "biuf":
         raise DataError(f"{where} have dtype {x.dtype}: store real numbers (integers or floats).")
     if x.ndim < 2 or x.size == 0:
-        raise DataError(f"{where} have shape {x.shape}: store at least one example, as (examples, features, ...).")
+        raise DataError(
+            f"{where} have shape {x.shape}: store at least one example, as (examples, features, ...)."
+        )
     if x.dtype.kind != "f":
         return
     for start in range(0, len(x), _BLOCK):
@@ -24,10 +26,10 @@ def check_features(x: npt.NDArray[np.generic], *, where: str) -> None:
 
 
 def check_labels(y: npt.NDArray[np.generic], *, where: str, num_classes: int | None) -> npt.NDArray[np.int64]:
-    """Class labels as int64, shape (n,). Floats pass when they are whole numbers (many tools save them so)."""
+    """Class labels as int64, shape (n,). Floats pass if they are whole numbers (many tools save them so)."""
     if y.ndim != 1:
         raise DataError(f"{where} have shape {y.shape}: store one label per example, as (examples,).")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
+    if y.dtype.kind == "f" and np.isfinite(y).all() and np.array_equal(y, np.round(y)):
         y = y.astype(np.int64)
     if y.dtype.kind not in "iu":
         raise DataError(f"{where} are not whole numbers (dtype {y.dtype}): store class labels 0, 1, 2, ...")

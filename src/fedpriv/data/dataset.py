@@ -1,4 +1,4 @@
-"""What a loader returns: labelled examples in their stored form, with the public constants that normalise them."""
+"""What a loader returns: labelled examples as stored, with the public constants that normalise them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ class Normalisation:
         object.__setattr__(self, "std", _constant(self.std))
         constants = np.hstack([self.scale, self.mean, self.std])
         if not np.isfinite(constants).all() or np.any(np.asarray(self.std) <= 0):
-            raise DataError("Normalisation needs finite constants and std > 0: mend data.scale, data.mean, data.std.")
+            raise DataError(
+                "Normalisation needs finite constants and std > 0: mend data.scale, data.mean, data.std."
+            )
 
     def apply(self, x: Array) -> FloatArray:
         """``x``, shape (n, channels or features, ...), of any real dtype, to newly allocated float32."""

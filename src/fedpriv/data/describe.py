@@ -20,8 +20,8 @@ _TABLE_CLASSES = 12
 class Description:
     """Counts and shapes of a federated dataset; print it with ``rich``.
 
-    ``label_mix`` holds examples per label, int64, (clients, classes), of the first 20 clients. ``num_users`` is None
-    where the data has no user ids. ``size_*`` are training examples per client.
+    ``label_mix`` holds examples per label, int64, (clients, classes), of the first 20 clients. ``num_users``
+    is None where the data has no user ids. ``size_*`` are training examples per client.
     """
 
     num_clients: int
@@ -50,9 +50,10 @@ class Description:
         unused = f" ({self.num_unused:,} unused)" if self.num_unused else ""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold")
+        sizes = f"{self.size_min:,} min, {self.size_median:,g} median, {self.size_max:,} max"
         for row in (
             ("clients", f"{self.num_clients:,}{held_out}"),
-            ("examples per client", f"{self.size_min:,} min, {self.size_median:,g} median, {self.size_max:,} max"),
+            ("examples per client", sizes),
             ("training examples", f"{self.num_train:,}{unused}"),
             ("test examples", f"{self.num_test:,}"),
             ("input", f"{' x '.join(map(str, self.input_shape))}, {self.dtype}"),
@@ -68,7 +69,7 @@ class Description:
         shown = min(self.num_classes, _TABLE_CLASSES)
         table = Table(title="Examples per label", title_justify="left", header_style="bold")
         table.add_column("client", justify="right")
-        table.add_column("examples", justify="right")
+        table.add_column("total", justify="right")
         for label in range(shown):
             table.add_column(str(label), justify="right")
         if shown < self.num_classes:

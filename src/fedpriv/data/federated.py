@@ -1,4 +1,4 @@
-"""Examples divided among clients: arrays plus a client index, so that a million clients cost one integer each."""
+"""Examples divided among clients: arrays plus a client index; a million clients cost one integer each."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,7 +105,7 @@ class FederatedData:
         return self.train.x.shape[1:]
 
     def client(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Client's training examples: x float32 (n, *input_shape), normalised; y int64 (n,). Newly allocated."""
+        """Its training examples, newly allocated: x float32 (n, *input_shape), normalised; y int64 (n,)."""
         return self._gather(self.clients[client])
 
     def client_holdout(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,7 +126,7 @@ class FederatedData:
         for name, array in self._arrays():
             digest.update(f"{len(name)} {name} {array.dtype.str} {array.shape}\n".encode())
             rows = max(1, _BLOCK_BYTES * len(array) // max(1, array.nbytes))
-            for start in range(0, len(array), rows):  # by blocks: a view of a larger array is not copied whole
+            for start in range(0, len(array), rows):  # by blocks: a strided view is never copied whole
                 block = np.ascontiguousarray(array[start : start + rows])
                 digest.update(block.reshape(-1).view(np.uint8).data)
         digest.update(f"{self.normalisation!r} {self.num_classes} {self.public}".encode())
@@ -175,7 +175,6 @@ def federate(
             f"The partition gave an array of shape {assignment.shape} and dtype {assignment.dtype} for "
             f"{len(dataset.train)} training examples: it must give one client id (an integer) per example."
         )
-    assignment = assignment.astype(np.int64, copy=False)
     clients = int(assignment.max()) + 1 if num_clients is None else num_clients
     if assignment.min() < -1 or assignment.max() >= clients or clients < 1:
         raise ConfigError(
@@ -188,14 +187,14 @@ def federate(
     if holdout is not None and (holdout.shape != assignment.shape or holdout.dtype != np.bool_):
         raise ConfigError("The clients' holdout must be a boolean mask with one entry per training example.")
 
-    trained = assignment if holdout is None else np.where(holdout, -1, assignment)
-    index = ClientIndex.of(trained, clients)
+    kept_back = np.zeros(assignment.shape, np.bool_) if holdout is None else holdout
+    index = ClientIndex.of(_masked(assignment, kept_back), clients)
     _check_sizes(index.sizes, min_examples)
     return FederatedData(
         train=dataset.train,
         test=dataset.test,
         clients=index,
-        holdout=None if holdout is None else ClientIndex.of(np.where(holdout, assignment, -1), clients),
+        holdout=None if holdout is None else ClientIndex.of(_masked(assignment, ~kept_back), clients),
         held_out_clients=held_out,
         users=dataset.users,
         num_classes=dataset.num_classes,
@@ -203,6 +202,13 @@ def federate(
         groups=dict(dataset.groups),
         public=dataset.public,
     )
+
+
+def _masked(assignment: npt.NDArray[np.integer], mask: npt.NDArray[np.bool_]) -> IntArray:
+    """The assignment with -1 where the mask is True."""
+    masked = assignment.astype(np.int64)
+    masked[mask] = -1
+    return masked
 
 
 def _check_sizes(sizes: IntArray, min_examples: int) -> None:

@@ -4,8 +4,8 @@ Each function takes ``labels`` (int, shape (n,)), ``users`` (int, shape (n,), or
 ``num_clients``, a generator ``rng`` and ``min_examples`` (the least that a client may hold; 0 allows
 empty clients), and returns a client id per example, int64, shape (n,), -1 where nobody holds it.
 
-These are numpy, not a library's: the partitioners of flwr-datasets loop over clients in Python, give up on minimum
-sizes after a few draws, take 32-bit seeds and need the whole Hugging Face stack.
+These are numpy, not a library's: the partitioners of flwr-datasets loop over clients in Python, give up on
+minimum sizes after a few draws, take a seed instead of a generator, and need the Hugging Face stack.
 """
 
 import numpy as np
@@ -49,18 +49,18 @@ def dirichlet(
 ) -> IntArray:
     """Label skew: each class is divided among clients in proportions drawn from Dirichlet(alpha, ..., alpha).
 
-    Small ``alpha`` gives clients of few classes and unequal sizes; large ``alpha`` comes near iid. The draw is
-    repeated while some client is too small, as in the source; after 20 draws the last one is repaired: the
-    largest clients give randomly chosen examples to those that lack some.
+    Small ``alpha`` gives clients of few classes and unequal sizes; large ``alpha`` comes near iid. The draw
+    is repeated while some client is too small, as usual; after 20 draws the last one is repaired: the largest
+    clients give randomly chosen examples to those that lack some.
 
     Source: Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural Networks", section 4
-    (per class over clients); the Dirichlet skew of Hsu et al. 2019, arXiv:1909.06335, section 3, is per client.
+    (each class over the clients). Hsu et al. 2019, arXiv:1909.06335, draw each client's classes instead.
 
     Raises:
         ConfigError: too few examples, or alpha not > 0.
     """
     if not (alpha > 0 and np.isfinite(alpha)):
-        raise ConfigError(f"partition.alpha is {alpha}: choose a number > 0 (0.1 strong skew, 100 nearly none).")
+        raise ConfigError(f"partition.alpha is {alpha}: choose a number > 0 (0.1: strong skew).")
     _check_room(len(labels), num_clients, min_examples)
     for _ in range(_DIRICHLET_DRAWS):
         assignment = _draw_dirichlet(labels, num_classes, num_clients, alpha, rng)
@@ -116,8 +116,8 @@ def natural(
 ) -> IntArray:
     """One client per user; users with fewer than ``min_examples`` are dropped, their examples unused.
 
-    ``num_clients`` None takes every remaining user; n takes n of them, the first in a random order (so the n of
-    one seed contain those of any smaller n). Clients are numbered by ascending user id.
+    ``num_clients`` None takes every remaining user; n takes n of them, the first in a random order (so the n
+    of one seed contain those of any smaller n). Clients are numbered by ascending user id.
 
     Raises:
         ConfigError: the data has no user ids, or not that many users.
@@ -154,8 +154,9 @@ def _check_room(examples: int, num_clients: int, min_examples: int) -> None:
         )
     if num_clients * min_examples > examples:
         raise ConfigError(
-            f"{num_clients} clients with at least {min_examples} examples each need {num_clients * min_examples}, "
-            f"and there are {examples}: lower partition.num_clients or partition.min_examples."
+            f"{num_clients} clients with at least {min_examples} examples each need "
+            f"{num_clients * min_examples}, and there are {examples}: "
+            "lower partition.num_clients or partition.min_examples."
         )
 
 
@@ -166,7 +167,7 @@ def _draw_dirichlet(
     for label in range(num_classes):
         rows = rng.permutation(np.flatnonzero(labels == label))
         edges = np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))
-        # Example i of the class goes to the client in whose stretch of [0, 1] the middle of its own stretch lies.
+        # The class fills [0, 1] evenly; an example goes to the client in whose stretch its middle lies.
         position = (np.arange(len(rows)) + 0.5) / max(1, len(rows))
         assignment[rows] = np.minimum(np.searchsorted(edges, position, side="right"), num_clients - 1)
     return assignment

@@ -1,4 +1,4 @@
-"""The picture of a partition. Up to 60 clients: a stacked bar each. More: their sizes, and their label mix."""
+"""The picture of a partition. Up to 60 clients: a stacked bar each. More: sizes, and label mix."""
 
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,15 @@ from fedpriv.errors import DataError
 _MAX_BARS = 60
 _MAX_COLUMNS = 400  # clients in the heat map: evenly chosen among more
 _INK, _MUTED, _BAR = "#222222", "#666666", "#4c72b0"
+_STYLE = {
+    "axes.edgecolor": _MUTED,
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+}
 
 
 def draw(data: FederatedData, path: Path) -> None:
@@ -27,8 +36,7 @@ def draw(data: FederatedData, path: Path) -> None:
     """
     figure = Figure(figsize=(10, 5.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    style = {"axes.edgecolor": _MUTED, "axes.labelcolor": _INK, "xtick.color": _MUTED, "ytick.color": _MUTED}
-    with matplotlib.rc_context({**style, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+    with matplotlib.rc_context(_STYLE):
         if data.num_clients <= _MAX_BARS:
             _draw_bars(figure, data)
         else:
@@ -66,23 +74,27 @@ def _draw_sizes_and_mix(figure: Figure, data: FederatedData) -> None:
     width = max(1, -(-(int(sizes.max()) - int(sizes.min()) + 1) // 40))
     edges = np.arange(sizes.min(), sizes.max() + width + 1, width) - 0.5
     sizes_axes.hist(sizes, bins=edges, color=_BAR, edgecolor="white", linewidth=0.4)
-    sizes_axes.axvline(float(np.median(sizes)), color=_INK, linestyle="--", linewidth=1)
+    median = float(np.median(sizes))
+    leftward = median > (int(sizes.min()) + int(sizes.max())) / 2
+    sizes_axes.axvline(median, color=_INK, linestyle="--", linewidth=1)
     sizes_axes.annotate(
-        f"median {np.median(sizes):,g}", (float(np.median(sizes)), 1.0), xycoords=("data", "axes fraction"),
-        xytext=(4, -10), textcoords="offset points", color=_INK, fontsize=9,
+        f"median {median:,g}", (median, 1.0), xycoords=("data", "axes fraction"), textcoords="offset points",
+        xytext=(-4 if leftward else 4, -10), ha="right" if leftward else "left", color=_INK, fontsize=9,
     )  # fmt: skip
     sizes_axes.set(xlabel="training examples per client", ylabel="clients")
+    sizes_axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+    sizes_axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     _count_axis(sizes_axes)
 
     counts, shown = _clients_by_mix(data)
     share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     image = mix_axes.imshow(
-        share.T, aspect="auto", origin="lower", cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
+        share.T, aspect="auto", origin="lower", cmap="Blues", vmin=0, vmax=1, interpolation="nearest"
     )
     some = "" if shown == data.num_clients else f" ({shown} of them)"
     mix_axes.set(xlabel=f"clients, ordered by their most frequent label{some}", ylabel="label", xticks=[])
     mix_axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
-    mix_axes.spines[["left", "bottom"]].set_visible(False)
+    mix_axes.spines[["top", "right"]].set_visible(True)
     mix_axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=mix_axes, format=StrMethodFormatter("{x:.0%}"), pad=0.02)
     bar.set_label("share of the client's examples")

@@ -72,10 +72,11 @@ def cnn(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
 
 def _image(input_shape: Sequence[int], model: str, smallest: int) -> tuple[int, int, int]:
     if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
-        fitting = "model=cnn, mlp or logistic" if len(input_shape) == 3 and model == "lenet" else "model=mlp or logistic"
+        small_image = len(input_shape) == 3 and min(input_shape[1:]) >= _CNN_SMALLEST
         raise ConfigError(
-            f"model={model} needs images (channels, height, width) of at least {smallest}x{smallest}, and this data has "
-            f"shape {tuple(input_shape)}: use {fitting}."
+            f"model={model} needs images (channels, height, width) of at least {smallest}x{smallest}, "
+            f"and this data has shape {tuple(input_shape)}: "
+            f"use model={'cnn, mlp' if small_image else 'mlp'} or logistic."
         )
     channels, height, width = input_shape
     return channels, height, width

@@ -1,4 +1,7 @@
-"""Models without convolutions, for inputs of any shape. Initial weights come from torch's generator, as the caller seeded it."""
+"""Models without convolutions, for inputs of any shape.
+
+Initial weights come from torch's generator, as the caller seeded it.
+"""
 
 import math
 from collections import OrderedDict

@@ -31,10 +31,10 @@ class ParameterLayout:
         """
         parameters = _trainable(module)
         if not parameters:
-            raise ConfigError(f"The model {type(module).__name__} has no trainable parameters: choose another model.")
+            raise ConfigError(f"The model {type(module).__name__} has no trainable parameters.")
         for name, parameter in parameters.items():
             if not parameter.dtype.is_floating_point:
-                raise ConfigError(f"The parameter {name} has dtype {parameter.dtype}: only real ones can be trained.")
+                raise ConfigError(f"The parameter {name} has dtype {parameter.dtype}: it must be real.")
         return cls(
             names=tuple(parameters),
             shapes=tuple(tuple(p.shape) for p in parameters.values()),
@@ -71,8 +71,8 @@ class ParameterLayout:
             DataError: the vector hasn't shape (d,).
         """
         if tuple(vector.shape) != (self.size,):
-            raise DataError(f"A vector of shape {tuple(vector.shape)} doesn't fit a model of {self.size} parameters.")
-        parts = vector.detach().split([math.prod(shape) for shape in self.shapes])
+            raise DataError(f"The vector has shape {tuple(vector.shape)}, the model {self.size} parameters.")
+        parts = torch.split(vector.detach(), [math.prod(shape) for shape in self.shapes])
         return {
             name: part.to(dtype, copy=True).reshape(shape)
             for name, part, shape, dtype in zip(self.names, parts, self.shapes, self.dtypes, strict=True)
@@ -86,7 +86,8 @@ class ParameterLayout:
         """
         parameters = _trainable(module)
         values = self.unflatten(vector)
-        if {n: tuple(p.shape) for n, p in parameters.items()} != dict(zip(self.names, self.shapes, strict=True)):
+        found = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        if found != dict(zip(self.names, self.shapes, strict=True)):
             raise DataError("The model's trainable parameters are not those of this layout.")
         with torch.no_grad():
             for name, value in values.items():

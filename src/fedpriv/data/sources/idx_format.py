@@ -45,7 +45,7 @@ def idx(
         label: class labels, (n,), or (n, columns) with ``label_column``.
         label_column, user_column: which column of a two-dimensional file; None for one-dimensional files.
         user: integer user ids, like ``label``; None where unknown. (QMNIST's column 2 is the writer.)
-        test_path, test_label: test examples; None: ``test_fraction`` of the training file, stratified by class.
+        test_path, test_label: test examples; None: ``test_fraction`` of ``path``, stratified by class.
         num_classes: None: labels must be exactly 0 ... K-1.
         scale, mean, std: public constants, see ``Normalisation``.
 
@@ -54,7 +54,9 @@ def idx(
         ConfigError: a file that isn't named, or only one of the two test files.
     """
     if (test_path is None) != (test_label is None):
-        raise ConfigError("Set both data.test_path and data.test_label, or neither (then data.test_fraction is split off).")
+        raise ConfigError(
+            "Set both data.test_path and data.test_label, or neither (data.test_fraction is split off)."
+        )
 
     def read(images: str | None, labels: str | None, users: str | None, prefix: str) -> FilePart:
         image_file = resolve(path=images, root=root, key=f"data.{prefix}path")
@@ -91,7 +93,9 @@ def read_idx(file: Path) -> Array:
         try:
             content = gzip.decompress(content)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{file} is a damaged or truncated gzip file ({error}): fetch it again.") from error
+            raise DataError(
+                f"{file} is a damaged or truncated gzip file ({error}): fetch it again."
+            ) from error
     code, ndim = (content[2], content[3]) if len(content) >= 4 else (0, 0)
     if content[:2] != b"\0\0" or code not in _DTYPES or ndim == 0:
         raise DataError(

@@ -78,10 +78,14 @@ class _Npz:
         self._file = file
         try:
             content = np.load(io.BytesIO(read_bytes(file)), allow_pickle=False)
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise DataError(f"{file} is not a readable npz file: write it with numpy.savez(file, x=..., y=...).") from error
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError, RuntimeError) as error:
+            raise DataError(
+                f"{file} is not a readable npz file: write it with numpy.savez(file, x=..., y=...)."
+            ) from error
         if not isinstance(content, np.lib.npyio.NpzFile):
-            raise DataError(f"{file} holds a single array: write x and y together with numpy.savez(file, x=..., y=...).")
+            raise DataError(
+                f"{file} holds a single array: write x and y together with numpy.savez(file, x=..., y=...)."
+            )
         self._content = content
 
     def get(self, key: str, setting: str) -> Array:
@@ -95,8 +99,11 @@ class _Npz:
             array: Array = self._content[key]
         except ValueError as error:  # what allow_pickle=False raises for object arrays
             raise DataError(
-                f"{self._file}: the array {key!r} has Python objects or is damaged ({error}): store plain numbers."
+                f"{self._file}: the array {key!r} has Python objects or is damaged ({error}): "
+                "store plain numbers."
             ) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise DataError(f"{self._file}: the array {key!r} is damaged ({error}): write the file again.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            raise DataError(
+                f"{self._file}: the array {key!r} is damaged ({error}): write the file again."
+            ) from error
         return array

@@ -20,8 +20,8 @@ def stratified_split(
     total = round(test_fraction * len(labels)) if 0 < test_fraction < 1 else 0
     if not 0 < total < len(labels):
         raise ConfigError(
-            f"data.test_fraction is {test_fraction}: choose one between 0 and 1 that leaves training and test "
-            f"examples (there are {len(labels)} in all), or give test files."
+            f"data.test_fraction is {test_fraction}: choose one between 0 and 1 that leaves training "
+            f"and test examples (there are {len(labels)} in all), or give test files."
         )
     _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     shares = sizes * (total / len(labels))
