@@ -98,7 +98,7 @@ def test_sizes_population_and_unused_examples():
     assert data.num_clients == 3
     assert data.client_sizes.tolist() == [4, 3, 4]
     assert data.client_sizes.dtype == np.int64
-    assert data.population.tolist() == [0, 1]
+    assert data.population_ids.tolist() == [0, 1]
     assert data.input_shape == (2, 3, 3)
     assert 4 not in data.indices
 

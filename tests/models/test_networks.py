@@ -77,7 +77,7 @@ def test_opacus_gives_per_example_gradients_that_average_to_the_batch_gradient(n
     torch.manual_seed(0)
     model = MODELS[name](input_shape=(1, 14, 14), num_classes=3)
     assert ModuleValidator.validate(model, strict=False) == []
-    x, y = torch.randn(5, 1, 14, 14), torch.tensor([0, 1, 2, 0, 1])
+    x, y = torch.randn(5, 1, 14, 14, requires_grad=True), torch.tensor([0, 1, 2, 0, 1])
     wrapped = GradSampleModule(model)
     functional.cross_entropy(wrapped(x), y).backward()
     for parameter in wrapped.parameters():

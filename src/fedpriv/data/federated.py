@@ -95,7 +95,7 @@ class FederatedData:
         return self.clients.sizes
 
     @cached_property
-    def population(self) -> IntArray:
+    def population_ids(self) -> IntArray:
         """Ids of the clients that may be trained, int64, ascending."""
         return np.setdiff1d(np.arange(self.num_clients), self.held_out_clients, assume_unique=True)
 
