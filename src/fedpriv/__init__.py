@@ -1,0 +1,14 @@
+"""fedpriv: federated-learning privacy simulation."""
+
+import os
+
+__version__ = "0.1.0"
+
+# Flower reads these when it is imported: no telemetry, no look for updates, no installing of anything.
+for _name, _value in (
+    ("FLWR_TELEMETRY_ENABLED", "0"),
+    ("FLWR_DISABLE_UPDATE_CHECK", "1"),
+    ("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1"),
+    ("RAY_USAGE_STATS_ENABLED", "0"),
+):
+    os.environ.setdefault(_name, _value)

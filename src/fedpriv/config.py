@@ -1,0 +1,340 @@
+"""The schema of an experiment: types, defaults, cross-checks. Nothing below this layer sees a config object.
+
+Keys that every run has get their default here; a choice's own keys get theirs in that choice's file in conf/.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fedpriv.errors import ConfigError, DamagedRunError
+
+SCHEMA_NAME = "fedpriv_schema"
+_FROM_GROUP = "???"  # omegaconf's mark of a value that a file in conf/ must give
+
+
+@dataclass
+class SeedsConfig:
+    """Seeds of single purposes; null derives each from ``seed``. ``noise=secret`` draws 128 bits that are deleted."""
+
+    data: int | None = None
+    sampling: int | None = None
+    model: int | None = None
+    noise: Any = None
+
+
+@dataclass
+class TrainingConfig:
+    """What a client does with its own data in a round."""
+
+    batch_size: int = 32
+    local_epochs: int = 1
+    lr: float = 0.1
+    engine: str = "auto"
+    proximal_mu: float = 0.0
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SamplingConfig:
+    """Who is in a round's cohort; ``cohort`` is the expected size, null means everybody."""
+
+    kind: str = _FROM_GROUP
+    cohort: float | None = None
+
+
+@dataclass
+class PrivacyConfig:
+    """Which mechanism protects whom, and how its releases are judged."""
+
+    mechanism: str = _FROM_GROUP
+    epsilon: float | None = None
+    delta: float | None = None
+    noise_multiplier: float | None = None
+    clipping_norm: float | None = None
+    max_grad_norm: float | None = None
+    calibration: str = "per_client"
+    accountant: str = "auto"
+    relation: str = "auto"
+    accept_weak_delta: bool = False
+
+
+@dataclass
+class StrategyConfig:
+    """The server's optimizer over the pseudo-gradient."""
+
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FederationConfig:
+    """What goes wrong in a federation, simulated: chance of a client, each round, to never answer."""
+
+    dropout: float = 0.0
+
+
+@dataclass
+class EvaluationConfig:
+    """Global test metrics every so many rounds; per-client metrics at the end."""
+
+    every: int = 1
+    clients: bool = True
+
+
+@dataclass
+class RuntimeConfig:
+    """What carries the messages."""
+
+    kind: str = _FROM_GROUP
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    name: str = "run"
+    seed: int = 0
+    rounds: int = 10
+    workers: int = 1
+    threads: int = 1
+    clients_per_node: int | None = None
+    device: str = "cpu"
+    output_dir: str = "outputs"
+    force: bool = False
+    fix_model: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+    partition: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+# What may differ between two runs that give the same result.
+_NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime")
+# Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
+_MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "example": ("max_grad_norm",),
+    "central": ("clipping_norm",),
+}
+_SHARED_PRIVACY_KEYS = (
+    "epsilon",
+    "delta",
+    "noise_multiplier",
+    "calibration",
+    "accountant",
+    "relation",
+    "accept_weak_delta",
+)
+
+
+def conf_dir() -> Path:
+    """The presets: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
+    """The checked config of one experiment.
+
+    Args:
+        overrides: Hydra overrides such as ``privacy.epsilon=3`` or ``data=digits``.
+        config_dir: a folder of the user's own groups and presets, searched beside fedpriv's.
+
+    Raises:
+        ConfigError: unknown group or key, wrong type, value or combination.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"--config-dir: there is no folder {config_dir}.")
+    search = [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
+    ConfigStore.instance().store(name=SCHEMA_NAME, node=Config)
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = hydra_compose("config", overrides=[*overrides, *search])
+        config = _to_dataclass(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_readable(error)) from error
+    return check(config, chosen=[override.split("=", 1)[0].lstrip("+~") for override in overrides])
+
+
+def load(path: Path) -> Config:
+    """The config that ``dump`` wrote.
+
+    Raises:
+        DamagedRunError: the file is not such a config.
+    """
+    from omegaconf import OmegaConf
+
+    try:
+        return check(_to_dataclass(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))), chosen=[])
+    except Exception as error:
+        raise DamagedRunError(f"{path} is not the config of a run ({_readable(error)}).") from error
+
+
+def dump(config: Config) -> str:
+    """The resolved config as YAML."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def check(config: Config, *, chosen: Sequence[str]) -> Config:
+    """Values and combinations that no data is needed to judge; clears keys of mechanisms not chosen.
+
+    Args:
+        chosen: keys that the user named; naming one that the mechanism has no use for is an error.
+    """
+    _check_choices(config)
+    _check_numbers(config)
+    _check_seeds(config.seeds)
+    _check_privacy(config, chosen)
+    return config
+
+
+def run_id(config: Config, *, data_fingerprint: str, tuning: dict[str, Any], version: str) -> str:
+    """Hash of everything that changes the result: config, data, tuning, package version."""
+    hashed = {key: value for key, value in asdict(config).items() if key not in _NOT_HASHED}
+    text = json.dumps([hashed, data_fingerprint, tuning, version], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _to_dataclass(composed: Any) -> Config:
+    from omegaconf import OmegaConf
+
+    if missing := sorted(OmegaConf.missing_keys(composed)):
+        raise ConfigError(f"{missing[0]} must be given, e.g. {missing[0]}=VALUE.")
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, Config):
+        raise ConfigError(f"conf/config.yaml must list {SCHEMA_NAME} first in its defaults.")
+    return config
+
+
+def _readable(error: BaseException) -> str:
+    """Hydra's message, without the rows that only its authors can read."""
+    cause = f"\n{error.__cause__}" if error.__cause__ is not None else ""
+    lines = [line.strip() for line in f"{error}{cause}".splitlines() if line.strip()]
+    useless = ("full_key:", "object_type=", "reference_type=", "See https://", "Config search path", "provider=")
+    kept = [line for line in lines if not line.startswith(useless)]
+    text = " ".join(kept)
+    if "not in 'Config" in text or "is not in struct" in text or "Could not override" in text:
+        text += " Check the spelling: `fedpriv run --help` lists the groups, conf/ the keys."
+    return text
+
+
+def _check_choices(config: Config) -> None:
+    _one_of("privacy.mechanism", config.privacy.mechanism, tuple(_MECHANISM_KEYS))
+    _one_of("privacy.calibration", config.privacy.calibration, ("per_client", "shared"))
+    _one_of("privacy.accountant", config.privacy.accountant, ("auto", "pld", "rdp", "prv", "opacus_rdp"))
+    _one_of(
+        "privacy.relation", config.privacy.relation, ("auto", "add_or_remove_one", "replace_one", "zero_out")
+    )
+    _one_of("sampling.kind", config.sampling.kind, ("auto", "poisson", "fixed_size", "all"))
+    _one_of("training.engine", config.training.engine, ("auto", "sgd", "opacus"))
+    _one_of("runtime.kind", config.runtime.kind, ("inprocess",))
+    if config.training.engine != "auto":
+        needed = "opacus" if config.privacy.mechanism == "example" else "sgd"
+        if config.training.engine != needed:
+            raise ConfigError(
+                f"training.engine={config.training.engine} cannot do the local steps of "
+                f"privacy={config.privacy.mechanism}; use training.engine={needed} or auto."
+            )
+    if not config.name or any(c in config.name for c in "/\\\0") or config.name in (".", ".."):
+        raise ConfigError(f"name={config.name!r} must be the name of a folder.")
+
+
+def _check_numbers(config: Config) -> None:
+    whole = {
+        "rounds": config.rounds,
+        "workers": config.workers,
+        "threads": config.threads,
+        "clients_per_node": config.clients_per_node,
+        "training.batch_size": config.training.batch_size,
+        "training.local_epochs": config.training.local_epochs,
+        "evaluation.every": config.evaluation.every,
+    }
+    for key, value in whole.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{key}={value} must be at least 1.")
+    positive = {
+        "training.lr": config.training.lr,
+        "sampling.cohort": config.sampling.cohort,
+        "privacy.noise_multiplier": config.privacy.noise_multiplier,
+        "privacy.clipping_norm": config.privacy.clipping_norm,
+        "privacy.max_grad_norm": config.privacy.max_grad_norm,
+        "privacy.delta": config.privacy.delta,
+    }
+    for key, value in positive.items():
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ConfigError(f"{key}={value} must be a positive number.")
+    epsilon = config.privacy.epsilon
+    if epsilon is not None and not epsilon > 0:
+        raise ConfigError(
+            f"privacy.epsilon={epsilon} must be > 0 (inf: clip and sample, but add no noise and claim nothing)."
+        )
+    if config.privacy.delta is not None and config.privacy.delta >= 1:
+        raise ConfigError(f"privacy.delta={config.privacy.delta} must be below 1.")
+    if not 0 <= config.training.proximal_mu < math.inf:
+        raise ConfigError(f"training.proximal_mu={config.training.proximal_mu} must be >= 0.")
+    if not 0 <= config.federation.dropout < 1:
+        raise ConfigError(f"federation.dropout={config.federation.dropout} must be in [0, 1).")
+    if config.seed < 0:
+        raise ConfigError(f"seed={config.seed} must be >= 0.")
+
+
+def _check_seeds(seeds: SeedsConfig) -> None:
+    for key in ("data", "sampling", "model", "noise"):
+        value = getattr(seeds, key)
+        if key == "noise" and value == "secret":
+            continue
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            allowed = "a whole number >= 0 or secret" if key == "noise" else "a whole number >= 0"
+            raise ConfigError(f"seeds.{key}={value} must be {allowed}.")
+
+
+def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
+    privacy = config.privacy
+    allowed = _MECHANISM_KEYS[privacy.mechanism]
+    usable = () if privacy.mechanism == "none" else (*_SHARED_PRIVACY_KEYS, *allowed)
+    for key in fields(PrivacyConfig):
+        if key.name == "mechanism" or key.name in usable:
+            continue
+        if f"privacy.{key.name}" in chosen:
+            raise ConfigError(
+                f"privacy.{key.name} has no meaning with privacy={privacy.mechanism}; drop it, or choose another "
+                "mechanism (privacy=example, privacy=central)."
+            )
+        setattr(privacy, key.name, None if key.default is NO_DEFAULT else key.default)
+    if privacy.mechanism == "none":
+        return
+    if privacy.epsilon is None and privacy.noise_multiplier is None:
+        raise ConfigError(
+            f"privacy={privacy.mechanism} needs privacy.epsilon (the noise is calibrated to it) or "
+            "privacy.noise_multiplier (epsilon is computed from it); with both, the run stops at epsilon."
+        )
+    if privacy.epsilon == math.inf and privacy.noise_multiplier is not None:
+        raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon.")
+    for key_name in allowed:
+        if getattr(privacy, key_name) is None:
+            raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")
+
+
+def _one_of(key: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{key}={value} is unknown; use one of {', '.join(known)}.")

@@ -1,0 +1,553 @@
+"""One experiment, from a config to a finished run folder: trained, recorded, resumable at any moment."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
+from fedpriv import __version__
+from fedpriv.assembly import Experiment
+from fedpriv.config import Config, dump, load
+from fedpriv.errors import BudgetExhaustedError, DamagedRunError, InterruptedRunError
+from fedpriv.evaluation import accuracy_spread, evaluate_global
+from fedpriv.federation import (
+    DROPPED,
+    FAILED,
+    FederatedAveraging,
+    RoundOutcome,
+    ServerOptimizer,
+    ServerState,
+    make_server_app,
+)
+from fedpriv.models import ParameterLayout
+from fedpriv.privacy import Mechanism, ReleaseEntry, compositions
+from fedpriv.privacy.accounting import Epsilon
+from fedpriv.privacy.guarantee import Guarantee, state_guarantee
+from fedpriv.privacy.plan import EpsilonMeter, affordable_rounds
+from fedpriv.privacy.sampled_gaussian import Composition
+from fedpriv.privacy.sampling import participations
+from fedpriv.recording import Recorder, client_columns, rounds_trained
+from fedpriv.records.atomic import write_text_atomic
+from fedpriv.records.checkpoint import Checkpoint, load_checkpoint, save_model
+from fedpriv.records.environment import difference, environment_fingerprint, package_versions, source_revision
+from fedpriv.records.hashchain import GENESIS, HashChain
+from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
+from fedpriv.records.run_folder import RunFolder
+from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
+from fedpriv.runtimes.inprocess import run_inprocess
+from fedpriv.streams import Streams
+
+DONE = ("completed", "stopped_at_budget")
+_CHECKPOINT_SECONDS = 2.0
+_BUDGET_SLACK = 1e-9  # relative; a calibrated run shall not stop for the last bit of a float
+
+
+class Reporter(Protocol):
+    """Is told how a run goes; changes nothing."""
+
+    def already_done(self, folder: Path, record: RunRecord) -> None: ...
+
+    def started(self, folder: Path, *, rounds_done: int, last_round: int, notes: list[str]) -> None: ...
+
+    def round_done(self, row: Mapping[str, Any], failures: Mapping[int, str]) -> None: ...
+
+    def finished(self, folder: Path, record: RunRecord) -> None: ...
+
+
+def run(config: Config, *, reporter: Reporter) -> RunRecord:
+    """Run an experiment, or go on with it where its folder is unfinished.
+
+    Args:
+        config: checked (``fedpriv.config.compose``).
+
+    Returns:
+        What ``run.json`` holds. A completed run is reported and not trained again, unless ``force``.
+
+    Raises:
+        InputError: it cannot be run as asked; nothing was written.
+        BudgetExhaustedError: the budget does not allow one release.
+        InterruptedRunError: stopped by Ctrl-C; the folder can be resumed.
+    """
+    experiment = Experiment.assemble(config)
+    folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
+    if not config.force and folder.run_json.exists():
+        record = folder.read_run_json()
+        if record.status in DONE:
+            return _report_done(folder, record, reporter)
+    return _train(experiment, folder, reporter, force=config.force)
+
+
+def resume(path: Path, *, reporter: Reporter) -> RunRecord:
+    """Go on with the run in ``path``; a completed one is reported and left as it is.
+
+    Raises:
+        InputError: no run folder.
+        DamagedRunError: a file of it, or its data, is not what the run was started with.
+    """
+    folder = RunFolder(path)
+    record = folder.read_run_json()
+    if record.status in DONE:
+        return _report_done(folder, record, reporter)
+    experiment = Experiment.assemble(load(folder.config))
+    if experiment.run_id(version=record.packages.get("fedpriv", __version__)) != record.run_id:
+        raise DamagedRunError(
+            f"{path}: config or data are no longer those that run {record.run_id} was started with. Restore them, or "
+            "start a new run with `fedpriv run`."
+        )
+    return _train(experiment, folder, reporter, force=False)
+
+
+def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> RunRecord:
+    destroy_noise_key(folder.noise_key)  # there only if the run was killed right after its last word
+    reporter.already_done(folder.path, record)
+    return record
+
+
+def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool) -> RunRecord:
+    # What can be refused is refused before there is a folder.
+    noise = None if folder.run_json.exists() else experiment.noise_multipliers()
+    folder.create()
+    with folder.acquire(), ExitStack() as stack:
+        earlier = folder.read_run_json() if folder.run_json.exists() else None
+        if earlier is not None and earlier.status in DONE and not force:
+            return _report_done(folder, earlier, reporter)  # another process has just finished it
+        checkpoint = load_checkpoint(folder.checkpoint)
+        mark = checkpoint.state["ledger"] if checkpoint else {"head": GENESIS, "count": 0}
+        ledger = stack.enter_context(
+            HashChain.open(folder.ledger, trusted_count=mark["count"], trusted_head=mark["head"])
+        )
+        audit = stack.enter_context(HashChain.open(folder.audit, trusted_count=0, trusted_head=GENESIS))
+        had_noise_key = folder.noise_key.exists()
+        start = _Start.of(checkpoint, force=force)
+        if start.noise_multipliers is not None:
+            noise = start.noise_multipliers
+        attempt = _Attempt(
+            experiment=experiment,
+            folder=folder,
+            reporter=reporter,
+            ledger=ledger,
+            audit=audit,
+            earlier=earlier,
+            start=start,
+            noise_multipliers=experiment.noise_multipliers() if noise is None else noise,
+            streams=experiment.streams(_noise_key(experiment, folder, resuming=start.tensors is not None)),
+            same_coins=had_noise_key or not experiment.noise_is_secret,
+        )
+        return attempt.execute()
+
+
+def _noise_key(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bytes | None:
+    if not experiment.noise_is_secret:
+        return None
+    if resuming or folder.noise_key.exists():
+        return read_noise_key(folder.noise_key)
+    return create_noise_key(folder.noise_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Where training goes on: a checkpoint, or round 0."""
+
+    round: int
+    attempt: int
+    metrics: Mapping[str, Any]
+    seconds: float
+    environment: Mapping[str, Any] | None
+    tensors: Mapping[str, torch.Tensor] | None
+    noise_multipliers: np.ndarray | None
+
+    @staticmethod
+    def of(checkpoint: Checkpoint | None, *, force: bool) -> "_Start":
+        if checkpoint is None or force:
+            environment = None if checkpoint is None else checkpoint.state["environment"]
+            return _Start(
+                round=0,
+                attempt=0,
+                metrics={},
+                seconds=0.0,
+                environment=environment,
+                tensors=None,
+                noise_multipliers=None,
+            )
+        state = checkpoint.state
+        return _Start(
+            round=state["round"],
+            attempt=state["attempt"],
+            metrics=state["metrics"],
+            seconds=state["seconds"],
+            environment=state["environment"],
+            tensors=checkpoint.tensors,
+            noise_multipliers=checkpoint.tensors["plan/noise_multipliers"].numpy(),
+        )
+
+
+def choose_attempt(entries: list[ReleaseEntry], *, start_round: int, attempt: int, same_coins: bool) -> int:
+    """The attempt that rounds after ``start_round`` belong to.
+
+    Rounds whose entries a killed attempt wrote are trained again. If that gives the same release bit for bit,
+    it is the one that was paid for; if anything could differ, the same noise on another update would cancel
+    out, so a fresh attempt draws fresh noise and pays again.
+    """
+    pending = any(entry.attempt == attempt and entry.round > start_round for entry in entries)
+    superseded = any(entry.attempt > attempt for entry in entries)
+    if not superseded and (same_coins or not pending):
+        return attempt
+    return 1 + max(entry.attempt for entry in entries)
+
+
+class _Attempt:
+    """One start or resumption of a run, owner of its folder."""
+
+    def __init__(
+        self,
+        *,
+        experiment: Experiment,
+        folder: RunFolder,
+        reporter: Reporter,
+        ledger: HashChain,
+        audit: HashChain,
+        earlier: RunRecord | None,
+        start: _Start,
+        noise_multipliers: np.ndarray,
+        streams: Streams,
+        same_coins: bool,
+    ) -> None:
+        self.experiment, self.folder, self.reporter = experiment, folder, reporter
+        self.start, self.noise_multipliers, self.streams = start, noise_multipliers, streams
+        self.mechanism = experiment.mechanism(noise_multipliers, streams)
+        self.environment = {
+            **environment_fingerprint(),
+            "tuning": asdict(experiment.tuning),
+            "data": experiment.data.fingerprint,
+        }
+        self.model = experiment.new_model()
+        self.layout = ParameterLayout.of(self.model)
+        self.recorder = Recorder(
+            folder=folder,
+            ledger=ledger,
+            audit=audit,
+            record=self._record(earlier, ledger),
+            start_round=start.round,
+        )
+        changes = [] if start.environment is None else difference(start.environment, self.environment)
+        attempt = choose_attempt(
+            list(self.recorder.entries),
+            start_round=start.round,
+            attempt=start.attempt,
+            same_coins=same_coins and not changes,
+        )
+        self.notes = self._notes(changes, attempt)
+        self.state = self._server_state(attempt)
+        self.metrics = dict(start.metrics)
+        self.last_round, planned = self._plan()
+        self.meter = EpsilonMeter(
+            accounting=experiment.accounting,
+            cap=planned.value,
+            spent=[e for e in self.recorder.entries if e.attempt < attempt or e.round <= start.round],
+        )
+        self._began = self._saved_at = time.monotonic()
+
+    # -- before training -----------------------------------------------------------------------------------
+
+    def _record(self, earlier: RunRecord | None, ledger: HashChain) -> RunRecord:
+        config = self.experiment.config
+        return RunRecord(
+            status="running",
+            run_id=self.folder.path.name if earlier is None else earlier.run_id,
+            name=config.name,
+            seed=config.seed,
+            metrics=dict(self.start.metrics),
+            guarantee=None,
+            guarantees=[],
+            rounds=self.start.round,
+            seconds=self.start.seconds,
+            packages=package_versions(),
+            revision=source_revision(),
+            ledger=LedgerMark(head=ledger.head, count=ledger.count),
+            error=None,
+            execution=Execution(
+                rounds_trained=rounds_trained(self.folder),
+                resumed_from=None if self.start.tensors is None else self.start.round,
+                worker_pids=[],
+                attempts=1 if earlier is None else earlier.execution.attempts + 1,
+            ),
+            extra={},
+        )
+
+    def _notes(self, changes: list[str], attempt: int) -> list[str]:
+        notes = [f"since the checkpoint: {change}" for change in changes]
+        if attempt != self.start.attempt:
+            notes.append("rounds that were released but not checkpointed are released again, and paid for again")
+        return notes
+
+    def _server_state(self, attempt: int) -> ServerState:
+        optimizer = ServerOptimizer(
+            layout=self.layout,
+            start=self.layout.from_module(self.model),
+            make_optimizer=self.experiment.server_optimizer,
+        )
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        if self.start.tensors is not None:
+            optimizer.load_tensors(_section(self.start.tensors, "server"))
+            for key, tensor in _section(self.start.tensors, "client").items():
+                client, _, name = key.partition("/")
+                states.setdefault(int(client), {})[name] = tensor
+        return ServerState(round=self.start.round, attempt=attempt, optimizer=optimizer, states=dict(states))
+
+    def _plan(self) -> tuple[int, Epsilon]:
+        """The last round that the budget allows, all entries of the ledger paid, and epsilon then."""
+        experiment, rounds = self.experiment, self.experiment.config.rounds
+        paid = [e.round for e in self.recorder.entries if e.attempt == self.state.attempt]
+        first_unpaid = max([self.start.round, *paid]) + 1
+        sampler = experiment.sampler(self.streams)
+
+        def planned(last_round: int) -> dict[int, Composition]:
+            counts = participations(
+                sampler,
+                first_round=first_unpaid,
+                last_round=last_round,
+                population=experiment.data.num_clients,
+            )
+            return self.mechanism.planned(counts, rounds=max(0, last_round - first_unpaid + 1))
+
+        spent = compositions(self.recorder.entries)
+        if not spent and not planned(rounds):
+            return rounds, Epsilon(value=0.0, method="nothing released")
+        return affordable_rounds(
+            spent=spent,
+            planned=planned,
+            first_round=first_unpaid,
+            last_round=max(rounds, first_unpaid - 1),
+            budget=experiment.budget * (1 + _BUDGET_SLACK),
+            accounting=experiment.accounting,
+        )
+
+    # -- training ------------------------------------------------------------------------------------------
+
+    def execute(self) -> RunRecord:
+        """Train to the last round that the budget allows."""
+        try:
+            self._begin()
+            run_inprocess(
+                build=partial(_build_client_app, self.experiment, self.mechanism, self.streams),
+                server_app=make_server_app(
+                    algorithm=self._algorithm(),
+                    state=self.state,
+                    last_round=self.last_round,
+                    after_round=self._after_round,
+                    finish=self._finish,
+                ),
+                num_nodes=self.experiment.num_nodes,
+                workers=self.experiment.config.workers,
+                started=self._workers_started,
+            )
+        except KeyboardInterrupt as error:
+            self._stop("interrupted", None)
+            raise InterruptedRunError(
+                f"Interrupted. Go on with: fedpriv resume {self.folder.path}"
+            ) from error
+        except BudgetExhaustedError as error:
+            self._stop("stopped_at_budget", str(error))
+            raise
+        except Exception as error:
+            self._stop("failed", f"{error}" or type(error).__name__)
+            raise
+        self.reporter.finished(self.folder.path, self.recorder.record)
+        return self.recorder.record
+
+    def _begin(self) -> None:
+        if not self.folder.config.exists():
+            write_text_atomic(self.folder.config, dump(self.experiment.config))
+        self.recorder.write()
+        self.recorder.decide(
+            "resumed" if self.start.tensors is not None else "started",
+            round=self.start.round,
+            attempt=self.state.attempt,
+            last_round=self.last_round,
+            notes=self.notes,
+            noise_multipliers=_summary(self.noise_multipliers),
+        )
+        if self.start.tensors is None or self.state.attempt != self.start.attempt:
+            self._checkpoint()
+        if self.last_round < 1 and not self.recorder.entries:
+            raise BudgetExhaustedError(
+                f"privacy.epsilon={self.experiment.budget:g} does not allow even one round with this noise; use a larger "
+                "privacy.noise_multiplier or a larger epsilon."
+            )
+        if self.last_round < 1:
+            raise BudgetExhaustedError(
+                f"The ledger in {self.folder.path} has spent the budget of epsilon={self.experiment.budget:g}, and what was "
+                "released stays released. Choose another seed or output_dir for a run of its own."
+            )
+        self.reporter.started(
+            self.folder.path, rounds_done=self.state.round, last_round=self.last_round, notes=self.notes
+        )
+
+    def _algorithm(self) -> FederatedAveraging:
+        return FederatedAveraging(
+            layout=self.layout,
+            sampler=self.experiment.sampler(self.streams),
+            mechanism=self.mechanism,
+            client_sizes=self.experiment.data.client_sizes,
+            chunk_size=self.experiment.tuning.chunk_size,
+            clients_per_node=self.experiment.config.clients_per_node,
+            permit=self._permit,
+            observers=(),
+            each=False,
+        )
+
+    def _workers_started(self, pids: list[int]) -> None:
+        self.recorder.write(execution=replace(self.recorder.record.execution, worker_pids=pids))
+        self._began = self._round_began = self._saved_at = time.monotonic()
+
+    def _permit(self, entry: ReleaseEntry) -> None:
+        self.recorder.permit(entry)
+        self.meter.spend(entry)
+
+    def _after_round(self, outcome: RoundOutcome) -> None:
+        for client, failure in sorted(outcome.failures.items()):
+            self.recorder.decide("client_failed", round=outcome.round, client=client, failure=failure)
+        tested = self._test(outcome.round)
+        now = time.monotonic()
+        row = {
+            "round": outcome.round,
+            "cohort": len(outcome.cohort),
+            "replied": outcome.replied,
+            "dropped": int((outcome.status == DROPPED).sum()),
+            "failed": int((outcome.status == FAILED).sum()),
+            "diagnostic_train_loss": _mean_loss(outcome.metrics),
+            "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
+            "epsilon": self.meter.upper_bound() if self.recorder.entries else None,
+            "test_accuracy": tested.get("test_accuracy"),
+            "test_loss": tested.get("test_loss"),
+            "attempt": self.state.attempt,
+            "seconds": now - self._round_began,
+        }
+        self._round_began = now
+        self.recorder.add_round(
+            row, client_columns(outcome.round, outcome.cohort, outcome.status, outcome.metrics)
+        )
+        self.reporter.round_done(row, outcome.failures)
+        if now - self._saved_at >= _CHECKPOINT_SECONDS:
+            self._checkpoint()
+
+    def _test(self, round_number: int) -> Mapping[str, float]:
+        if round_number % self.experiment.config.evaluation.every and round_number != self.last_round:
+            return {}
+        tested = evaluate_global(
+            self._current_model(),
+            data=self.experiment.data,
+            task=self.experiment.task,
+            device=self.experiment.device,
+        )
+        self.metrics.update(tested)
+        return tested
+
+    def _current_model(self) -> torch.nn.Module:
+        self.layout.load_into(self.model, self.layout.flatten(self.state.optimizer.parameters))
+        return self.model
+
+    # -- records -------------------------------------------------------------------------------------------
+
+    @property
+    def _seconds(self) -> float:
+        return self.start.seconds + time.monotonic() - self._began
+
+    def _checkpoint(self) -> None:
+        tensors = {"plan/noise_multipliers": torch.from_numpy(np.asarray(self.noise_multipliers))}
+        tensors |= {f"server/{name}": tensor for name, tensor in self.state.optimizer.tensors().items()}
+        for client, state in self.state.states.items():
+            tensors |= {f"client/{client}/{name}": tensor for name, tensor in state.items()}
+        self.recorder.checkpoint(
+            self.state.round,
+            tensors=tensors,
+            state={
+                "round": self.state.round,
+                "attempt": self.state.attempt,
+                "metrics": self.metrics,
+                "seconds": self._seconds,
+                "environment": self.environment,
+            },
+        )
+        self._saved_at = time.monotonic()
+
+    def _finish(self, grid: Grid) -> None:
+        if self.experiment.config.evaluation.clients:
+            self.metrics.update(accuracy_spread(self._client_accuracy(grid)))
+        seconds = self._seconds
+        self._checkpoint()
+        save_model(self.folder.model, self._current_model().state_dict())
+        self.recorder.finish_tables()
+        status = "completed" if self.last_round >= self.experiment.config.rounds else "stopped_at_budget"
+        self.recorder.decide(status, round=self.state.round)
+        self.recorder.write(
+            status=status, metrics=self.metrics, seconds=seconds, rounds=self.state.round, **self._guarantees()
+        )
+        destroy_noise_key(self.folder.noise_key)
+
+    def _client_accuracy(self, grid: Grid) -> np.ndarray:
+        clients = self.experiment.data.population_ids
+        holders = clients[self.experiment.data.client_sizes[clients] > 0]
+        return self._algorithm().evaluate_clients(grid, self.state, holders)["accuracy"]
+
+    def _stop(self, status: str, error: str | None) -> None:
+        """Say how it ended. The last checkpoint stands: the state in memory may be half of a round."""
+        self.recorder.decide(status, error=error)
+        self.recorder.write(status=status, error=error, **self._guarantees())
+
+    def _guarantees(self) -> dict[str, Any]:
+        guarantee = guarantee_of(self.experiment, list(self.recorder.entries))
+        stated = None if guarantee is None else guarantee.to_json()
+        return {"guarantee": stated, "guarantees": [] if stated is None else [stated]}
+
+
+def guarantee_of(experiment: Experiment, entries: list[ReleaseEntry]) -> Guarantee | None:
+    """What a ledger of this experiment earns."""
+    if experiment.config.privacy.mechanism == "none":
+        return None
+    return state_guarantee(
+        entries,
+        accounting=experiment.accounting,
+        delta_rule=experiment.delta[1],
+        population=experiment.population,
+        noise_secret=experiment.noise_is_secret,
+    )
+
+
+def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> ClientApp:
+    return experiment.client_app(mechanism, streams)
+
+
+def _section(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+
+
+def _summary(noise_multipliers: np.ndarray) -> list[float] | None:
+    known = noise_multipliers[~np.isnan(noise_multipliers)]
+    return [float(known.min()), float(known.max())] if len(known) else None
+
+
+def _mean(values: np.ndarray | None) -> float | None:
+    if values is None or np.all(np.isnan(values)):
+        return None
+    return float(np.nanmean(values))
+
+
+def _mean_loss(metrics: Mapping[str, np.ndarray]) -> float | None:
+    """Mean loss over the examples that the cohort trained on."""
+    if "loss" not in metrics:
+        return None
+    loss, weight = metrics["loss"], metrics["examples"]
+    known = np.isfinite(loss) & (weight > 0)
+    return float(np.average(loss[known], weights=weight[known])) if known.any() else None
+
+
+

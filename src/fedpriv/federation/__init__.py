@@ -1,0 +1,26 @@
+"""The federated algorithm: messages, the client's and the server's half, as Flower apps."""
+
+from .algorithm import FederatedAveraging, Observer, RoundOutcome, ServerState
+from .client_app import make_client_app
+from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
+from .node import Node
+from .server_app import make_server_app
+from .server_optimizer import ServerOptimizer
+
+__all__ = [
+    "DROPPED",
+    "FAILED",
+    "REPLIED",
+    "EvaluateReply",
+    "EvaluateTask",
+    "FederatedAveraging",
+    "Node",
+    "Observer",
+    "RoundOutcome",
+    "ServerOptimizer",
+    "ServerState",
+    "TrainReply",
+    "TrainTask",
+    "make_client_app",
+    "make_server_app",
+]

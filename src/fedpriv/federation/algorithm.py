@@ -1,0 +1,255 @@
+"""Federated training, as in the papers: sample, permit, broadcast, train, aggregate, step.
+
+    for each round:
+        cohort  <- sampler
+        ledger  <- mechanism's entry for the cohort       (before any message leaves)
+        sums    <- nodes train the cohort from the global parameters
+        update  <- mechanism's server half of the total
+        server optimizer moves the parameters along the update
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from flwr.app import Message, MessageType
+from flwr.serverapp import Grid
+
+from fedpriv.errors import FedprivError
+from fedpriv.models import ParameterLayout
+from fedpriv.privacy import CohortSampler, Mechanism, ReleaseEntry
+
+from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
+from .server_optimizer import ServerOptimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundOutcome:
+    """What a round left behind.
+
+    Attributes:
+        entry: what it released; None where nothing can be claimed.
+        cohort: client ids that were asked.
+        status: of each: replied, dropped or failed.
+        metrics: per-client diagnostics, aligned with ``cohort``.
+        failures: client id -> what went wrong.
+    """
+
+    round: int
+    entry: ReleaseEntry | None
+    cohort: np.ndarray
+    status: np.ndarray
+    metrics: Mapping[str, np.ndarray]
+    failures: Mapping[int, str]
+
+    @property
+    def replied(self) -> int:
+        return int((self.status == REPLIED).sum())
+
+
+class Observer(Protocol):
+    """Sees the real messages of a round, and changes nothing."""
+
+    def saw(self, round_number: int, sent: Sequence[Message], received: Sequence[Message]) -> None: ...
+
+
+@dataclass(kw_only=True)
+class ServerState:
+    """All that a later round depends on; checkpointed whole.
+
+    Attributes:
+        round: last completed round.
+        attempt: part of the noise streams' key.
+        states: client id -> what the algorithm keeps for it.
+    """
+
+    round: int
+    attempt: int
+    optimizer: ServerOptimizer
+    states: dict[int, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederatedAveraging:
+    """The server's side of federated averaging with a privacy mechanism.
+
+    Args:
+        client_sizes: examples of each client; public.
+        chunk_size: clients of one sum; depends on neither nodes nor workers, so results do not either.
+        clients_per_node: 1 gives every client a node of its own; None lets a node host any number.
+        permit: writes the ledger entry so that it survives a crash; called before the round's first message.
+        observers: see the round's messages; ``each`` asks nodes to return every client's update by itself.
+    """
+
+    layout: ParameterLayout
+    sampler: CohortSampler
+    mechanism: Mechanism
+    client_sizes: np.ndarray
+    chunk_size: int
+    clients_per_node: int | None
+    permit: Callable[[ReleaseEntry], None]
+    observers: Sequence[Observer]
+    each: bool
+
+    def run_round(self, grid: Grid, state: ServerState) -> RoundOutcome:
+        """One round; ``state`` moves only if all of it succeeded."""
+        round_number = state.round + 1
+        cohort = self.sampler.cohort(round_number)
+        entry = self.mechanism.entry(round_number=round_number, attempt=state.attempt, cohort=cohort)
+        if entry is not None:
+            self.permit(entry)
+
+        replies = self._train(grid, state, round_number, cohort)
+        status, metrics = _align(replies, cohort)
+        failures = {client: text for reply in replies for client, text in reply.failures.items()}
+        if len(cohort) and np.all(status == FAILED):
+            client, text = next(iter(sorted(failures.items())))
+            raise FedprivError(
+                f"Round {round_number}: every client of the cohort failed; client {client} with: {text}"
+            )
+
+        update = self.mechanism.decode(
+            self._total(replies),
+            total_weight=float(self.client_sizes[cohort[status == REPLIED]].sum()),
+            round_number=round_number,
+            attempt=state.attempt,
+        )
+        state.optimizer.step(update)
+        for reply in replies:
+            state.states.update(reply.states)
+        state.round = round_number
+        return RoundOutcome(
+            round=round_number, entry=entry, cohort=cohort, status=status, metrics=metrics, failures=failures
+        )
+
+    def evaluate_clients(self, grid: Grid, state: ServerState, clients: np.ndarray) -> dict[str, np.ndarray]:
+        """Per-client metrics of the global parameters, aligned with ``clients`` (a diagnostic)."""
+        chunks = _chunks(clients, self.chunk_size)
+        messages = [
+            Message(
+                EvaluateTask(
+                    parameters=state.optimizer.parameters, clients=tuple(c for i in mine for c in chunks[i])
+                ).to_record(),
+                dst_node_id=node,
+                message_type=MessageType.EVALUATE,
+            )
+            for node, mine in self._assign(grid, chunks).items()
+        ]
+        replies = [
+            EvaluateReply.from_record(m.content)
+            for m in grid.send_and_receive(messages)
+            if m.has_content()
+        ]
+        order = np.concatenate([reply.clients for reply in replies])
+        back = np.argsort(order, kind="stable")
+        return {
+            name: np.concatenate([reply.metrics[name] for reply in replies])[back]
+            for name in replies[0].metrics
+        }
+
+    def _train(
+        self, grid: Grid, state: ServerState, round_number: int, cohort: np.ndarray
+    ) -> list[TrainReply]:
+        chunks = _chunks(cohort, self.chunk_size)
+        sent = [
+            Message(
+                self._task(state, round_number, chunks, mine).to_record(),
+                dst_node_id=node,
+                message_type=MessageType.TRAIN,
+                group_id=str(round_number),
+            )
+            for node, mine in self._assign(grid, chunks).items()
+        ]
+        received = list(grid.send_and_receive(sent)) if sent else []
+        for observer in self.observers:
+            observer.saw(round_number, sent, received)
+        return [self._reply(message, sent) for message in received]
+
+    def _task(
+        self, state: ServerState, round_number: int, chunks: Sequence[np.ndarray], mine: Sequence[int]
+    ) -> TrainTask:
+        clients = np.concatenate([chunks[i] for i in mine])
+        return TrainTask(
+            round=round_number,
+            attempt=state.attempt,
+            parameters=state.optimizer.parameters,
+            chunk_ids=tuple(mine),
+            chunks=tuple(tuple(chunks[i].tolist()) for i in mine),
+            noise_multipliers=self.mechanism.local_noise_multipliers(clients),
+            states={k: state.states[k] for k in clients.tolist() if k in state.states},
+            each=self.each,
+        )
+
+    def _assign(self, grid: Grid, chunks: Sequence[np.ndarray]) -> dict[int, list[int]]:
+        """Node id -> its chunks: longest first to the node with least work, or each client to its own node."""
+        nodes = sorted(grid.get_node_ids())
+        if self.clients_per_node == 1:
+            return {nodes[int(chunk[0])]: [i] for i, chunk in enumerate(chunks)}
+        load = dict.fromkeys(nodes, 0)
+        assigned: dict[int, list[int]] = {}
+        work = [int(self.client_sizes[chunk].sum()) for chunk in chunks]
+        for i in sorted(range(len(chunks)), key=lambda i: (-work[i], i)):
+            node = min(nodes, key=lambda n: (load[n], n))
+            load[node] += work[i]
+            assigned.setdefault(node, []).append(i)
+        return {node: sorted(mine) for node, mine in sorted(assigned.items())}
+
+    def _reply(self, message: Message, sent: Sequence[Message]) -> TrainReply:
+        """A node that could not answer at all counts as all of its clients failing."""
+        if message.has_content():
+            return TrainReply.from_record(message.content)
+        lost = next(m for m in sent if m.metadata.dst_node_id == message.metadata.src_node_id)
+        clients = TrainTask.from_record(lost.content).clients
+        return TrainReply(
+            chunk_ids=(),
+            chunk_sizes=(),
+            clients=np.asarray(clients, dtype=np.int64),
+            status=np.full(len(clients), FAILED, dtype=np.int64),
+            values=torch.zeros((0, self.layout.size), dtype=torch.float64),
+            metrics={},
+            states={},
+            failures=dict.fromkeys(clients, message.error.reason or "the node could not answer"),
+        )
+
+    def _total(self, replies: Iterable[TrainReply]) -> torch.Tensor:
+        """Chunk sums added in chunk order: the same bits whichever node answered first, or at all."""
+        sums = {
+            chunk: values
+            for reply in replies
+            for chunk, values in zip(reply.chunk_ids, self._chunk_sums(reply), strict=True)
+        }
+        zero = self.mechanism.encode(torch.zeros(self.layout.size, dtype=torch.float64), weight=0.0).values
+        for chunk in sorted(sums):
+            zero += sums[chunk]
+        return zero
+
+    def _chunk_sums(self, reply: TrainReply) -> Iterable[torch.Tensor]:
+        """One sum a chunk; where each client came by itself, added in the order the node would have used."""
+        if not self.each:
+            return reply.values.unbind(0)
+        return [_sum(rows) for rows in reply.values.split(list(reply.chunk_sizes))]
+
+
+def _sum(rows: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros_like(rows[0])
+    for row in rows:
+        total += row
+    return total
+
+
+def _chunks(cohort: np.ndarray, size: int) -> list[np.ndarray]:
+    return [cohort[i : i + size] for i in range(0, len(cohort), size)]
+
+
+def _align(replies: Sequence[TrainReply], cohort: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Status and metrics of all replies in the cohort's order; clients never heard of have dropped out."""
+    status = np.full(len(cohort), DROPPED, dtype=np.int64)
+    metrics: dict[str, np.ndarray] = {}
+    for reply in replies:
+        rows = np.searchsorted(cohort, reply.clients)
+        status[rows] = reply.status
+        for name, values in reply.metrics.items():
+            metrics.setdefault(name, np.full(len(cohort), np.nan))[rows] = values
+    return status, metrics

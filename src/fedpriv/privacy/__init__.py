@@ -1,0 +1,20 @@
+"""Privacy as data: mechanisms, what they release, the ledger of it, and what may be claimed."""
+
+from .batches import PoissonBatches
+from .clipping import ClippingGrid
+from .ledger import ReleaseEntry, compositions
+from .mechanism import EncodedUpdate, Mechanism
+from .sampling import AllClients, CohortSampler, FixedSizeSampler, PoissonSampler
+
+__all__ = [
+    "AllClients",
+    "ClippingGrid",
+    "CohortSampler",
+    "EncodedUpdate",
+    "FixedSizeSampler",
+    "Mechanism",
+    "PoissonBatches",
+    "PoissonSampler",
+    "ReleaseEntry",
+    "compositions",
+]

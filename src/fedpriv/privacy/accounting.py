@@ -1,0 +1,389 @@
+"""Epsilon of what was released: one function, four accountants, never less than the truth.
+
+Values are upper bounds (PRV: the upper end of its error interval). Closed forms serve where nothing is sampled,
+whichever accountant was asked; a fast Rényi bound serves progress bars and brackets.
+"""
+
+import heapq
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.metadata import version
+from itertools import count as counter
+
+import numpy as np
+import numpy.typing as npt
+from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
+from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import compute_epsilon
+
+from fedpriv.errors import ConfigError
+from fedpriv.privacy.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity
+from fedpriv.privacy.sampled_gaussian import (
+    Accountant,
+    Composition,
+    Relation,
+    SampledGaussian,
+    Sampling,
+    check_accountable,
+)
+
+__all__ = [
+    "Accountant",
+    "Composition",
+    "Epsilon",
+    "Relation",
+    "SampledGaussian",
+    "Sampling",
+    "check_accountable",
+    "epsilon",
+    "fast_upper_bound",
+    "max_epsilon",
+    "max_fast_upper_bound",
+    "rough_epsilon",
+]
+
+Key = tuple[tuple[SampledGaussian, int], ...]
+
+_NO_NOISE = 1e-6  # noise multipliers below this are not told from 0
+_LARGE = 100.0  # beyond this epsilon a PLD would cost gigabytes, and nobody reads its third digit
+_PLD_ERROR, _ROUGH_PLD_ERROR = 3.5e-4, 5e-3  # aimed at, absolute, always upwards
+_PLD_STEP_POINTS, _PLD_POINTS = 150_000, 4_000_000  # about a second, and half a gigabyte
+_PRV_POINTS = 4_000_000
+_RELATIONS = {
+    "add_or_remove_one": NeighboringRelation.ADD_OR_REMOVE_ONE,
+    "replace_one": NeighboringRelation.REPLACE_ONE,
+    # Under Poisson sampling a zeroed contribution is the same event as an absent one
+    "zero_out": NeighboringRelation.ADD_OR_REMOVE_ONE,
+}
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """An upper bound on epsilon, and the method in words."""
+
+    value: float
+    method: str
+
+
+def epsilon(composition: Composition, *, delta: float, relation: Relation, accountant: Accountant) -> Epsilon:
+    """Epsilon at ``delta`` of a whole composition; memoised.
+
+    Nothing released costs 0; a release without noise costs ``math.inf``.
+
+    Raises:
+        ConfigError: a delta outside (0, 1), a combination without a valid bound (``check_accountable``), or
+            parameters at which the accountant asked for breaks down.
+    """
+    return _epsilon(_canonical(composition), _checked(delta), relation, accountant)
+
+
+def rough_epsilon(
+    composition: Composition, *, delta: float, relation: Relation, accountant: Accountant
+) -> Epsilon:
+    """Like ``epsilon``, for ``pld`` at a quarter of the price and up to 0.005 above; still an upper bound."""
+    key = _canonical(composition)
+    return _epsilon(key, _checked(delta), relation, accountant, _ROUGH_PLD_ERROR)
+
+
+def fast_upper_bound(composition: Composition, *, delta: float, relation: Relation) -> float:
+    """A Rényi upper bound on epsilon in milliseconds (microseconds where rates and noise were seen before)."""
+    return _fast(_canonical(composition), _checked(delta), relation)
+
+
+def max_epsilon(
+    compositions: Sequence[Composition], *, delta: float, relation: Relation, accountant: Accountant
+) -> tuple[Epsilon, int]:
+    """The largest epsilon of many compositions (clients, say), and the index of one that attains it.
+
+    Best first over boxes of similar compositions: a box costs at most what its worst corner (least noise, highest
+    rate, most releases) does, since epsilon falls with noise and grows with rate and count.
+    """
+    _checked(delta)
+    stages: list[Callable[[Key], Epsilon]] = [
+        lambda key: Epsilon(_fast(key, delta, relation), ""),
+        partial(_epsilon, delta=delta, relation=relation, accountant=accountant),
+    ]
+    if accountant == "pld":
+        stages.insert(1, partial(stages[1], error=_ROUGH_PLD_ERROR))
+    keys = [_canonical(composition) for composition in compositions]
+    for sampling in {release.sampling for key in keys for release, _ in key}:
+        check_accountable(sampling=sampling, relation=relation, accountant=accountant)
+    return _largest(keys, stages)
+
+
+def max_fast_upper_bound(
+    compositions: Sequence[Composition], *, delta: float, relation: Relation
+) -> tuple[float, int]:
+    """The largest ``fast_upper_bound`` of many compositions, and the index of one that attains it."""
+    _checked(delta)
+    keys = [_canonical(composition) for composition in compositions]
+    worst, index = _largest(keys, [lambda key: Epsilon(_fast(key, delta, relation), "")])
+    return worst.value, index
+
+
+# --- one composition -------------------------------------------------------------------------------------------
+
+
+def _checked(delta: float) -> float:
+    if not 0 < delta < 1:
+        raise ConfigError(f"privacy.delta={delta} must lie between 0 and 1")
+    return float(delta)
+
+
+def _canonical(composition: Composition) -> Key:
+    """Sorted, without releases that cost nothing; a sample of everybody is no sample."""
+    counts: dict[SampledGaussian, int] = {}
+    for release, times in composition.items():
+        if times < 0:
+            raise ConfigError(f"a release cannot have happened {times} times")
+        if times == 0 or release.rate == 0 or math.isinf(release.noise_multiplier):
+            continue
+        if release.rate == 1 and release.sampling != "all":
+            release = SampledGaussian(
+                noise_multiplier=release.noise_multiplier, sampling="all", rate=1.0, population=0, cohort=0
+            )
+        counts[release] = counts.get(release, 0) + int(times)
+    return tuple(sorted(counts.items()))
+
+
+@lru_cache(maxsize=65536)
+def _epsilon(
+    key: Key, delta: float, relation: Relation, accountant: Accountant, error: float = _PLD_ERROR
+) -> Epsilon:
+    samplings = {release.sampling for release, _ in key}
+    if relation == "replace_one" and {"poisson", "fixed_size"} <= samplings:
+        raise ConfigError(
+            "no accountant judges Poisson and fixed-size sampling together under replace-one: use one sampling"
+        )
+    for sampling in samplings:
+        check_accountable(sampling=sampling, relation=relation, accountant=accountant)
+    if not key:
+        return Epsilon(0.0, "nothing released")
+    if _noiseless(key):
+        return Epsilon(math.inf, "no noise")
+    if samplings == {"all"}:
+        return Epsilon(_closed_form(key, delta, relation), "closed form: analytic Gaussian (Balle & Wang 2018)")
+    if accountant == "pld":
+        return _pld(key, delta, relation, error)
+    if accountant == "prv":
+        return _prv(key, delta, relation)
+    return _rdp(key, delta, relation) if accountant == "rdp" else _opacus_rdp(key, delta, relation)
+
+
+def _noiseless(key: Key) -> bool:
+    return any(release.noise_multiplier < _NO_NOISE for release, _ in key)
+
+
+def _closed_form(key: Key, delta: float, relation: Relation) -> float:
+    """Without amplification: Gaussian DP with mu = s sqrt(sum 1/z^2). Valid for every sampling."""
+    mu = sensitivity(relation) * math.sqrt(sum(times / release.noise_multiplier**2 for release, times in key))
+    return float(get_epsilon_gaussian(1 / mu, delta))
+
+
+def _renyi(
+    key: Key, delta: float, relation: Relation, orders: npt.NDArray[np.float64], curve: Callable[..., object]
+) -> float:
+    total = sum((np.asarray(curve(release, relation)) * times for release, times in key), np.zeros(len(orders)))
+    return float(min(compute_epsilon(orders, total, delta)[0], _closed_form(key, delta, relation)))
+
+
+@lru_cache(maxsize=262144)
+def _fast(key: Key, delta: float, relation: Relation) -> float:
+    if relation == "add_or_remove_one" and any(release.sampling == "fixed_size" for release, _ in key):
+        check_accountable(sampling="fixed_size", relation=relation, accountant="rdp")
+    if not key or _noiseless(key):
+        return math.inf if key else 0.0
+    return _renyi(key, delta, relation, FAST_ORDERS, fast_curve)
+
+
+def _rdp(key: Key, delta: float, relation: Relation) -> Epsilon:
+    value = _renyi(key, delta, relation, LIBRARY_ORDERS, library_curve)
+    return Epsilon(
+        value, f"RDP upper bound (dp-accounting {version('dp-accounting')}), capped by the analytic Gaussian"
+    )
+
+
+def _pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
+    bound = _fast(key, delta, relation)
+    fallback = f"RDP upper bound (too large, or delta too small, for PLD; dp-accounting {version('dp-accounting')})"
+    if bound > _LARGE:
+        renyi = bound if relation == "replace_one" else _rdp(key, delta, relation).value
+        return Epsilon(min(bound, renyi), fallback)
+    interval = _pld_interval(key, delta, relation, bound, error)
+    accountant = PLDAccountant(_RELATIONS[relation], interval)
+    with np.errstate(all="ignore"):
+        for release, times in key:
+            # rate 1 for "all": this event doubles the sensitivity under replace-one, as it should
+            gaussian = GaussianDpEvent(release.noise_multiplier)
+            accountant.compose(PoissonSampledDpEvent(release.rate, gaussian), times)
+        value = float(accountant.get_epsilon(delta))
+    if not value <= bound:  # a delta near the float error of the FFT gives infinity
+        return Epsilon(bound, fallback)
+    return Epsilon(value, f"PLD (dp-accounting {version('dp-accounting')}, discretisation {interval:.2g})")
+
+
+def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, error: float) -> float:
+    """The widest grid that keeps the discretisation error of epsilon near ``error``.
+
+    Connecting the dots over an interval h spreads each loss by a variance of about h^2 / 6 and shifts its mean by
+    half of that, so T releases with a total standard deviation s raise epsilon by about
+    T h^2 / 12 (1 + sqrt(2 ln 1/delta) / s). The tests hold it against finer grids.
+    """
+    steps = sum(times for _, times in key)
+    variance, reach = 0.0, 0.0
+    for release, times in key:
+        z, q = release.noise_multiplier, release.rate
+        variance += times * q**2 * math.expm1(min((sensitivity(relation) / z) ** 2, 3.0))
+        reach = max(reach, math.log1p(q * math.expm1(min(10.5 / z + 0.5 / z**2, 700.0))))
+    wanted = math.sqrt(12 * error / (steps * (1 + math.sqrt(-2 * math.log(delta) / variance))))
+    affordable = max(reach / _PLD_STEP_POINTS, 4 * bound / _PLD_POINTS)
+    return max(min(wanted, 4e-3 * math.sqrt(error / _PLD_ERROR)), affordable)
+
+
+def _opacus_rdp(key: Key, delta: float, relation: Relation) -> Epsilon:
+    from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import get_privacy_spent
+
+    orders = RDPAccountant.DEFAULT_ALPHAS
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            curve = sum(_opacus_curve(release.rate, release.noise_multiplier) * times for release, times in key)
+            value, order = get_privacy_spent(orders=orders, rdp=curve, delta=delta)
+        except (ArithmeticError, ValueError) as error:
+            raise _broke_down("opacus_rdp", error) from error
+    # Beyond its largest order (63) the bound is valid but loose, as in a run's first rounds: said, not refused
+    loose = ", loose: its largest order" if order == orders[-1] else ""
+    capped = min(float(np.nan_to_num(value, nan=math.inf)), _closed_form(key, delta, relation))
+    return Epsilon(max(0.0, capped), f"RDP upper bound (Opacus {version('opacus')}{loose})")
+
+
+@lru_cache(maxsize=4096)
+def _opacus_curve(rate: float, noise_multiplier: float) -> npt.NDArray[np.float64]:
+    from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    orders = RDPAccountant.DEFAULT_ALPHAS
+    return np.asarray(compute_rdp(q=rate, noise_multiplier=noise_multiplier, steps=1, orders=orders))
+
+
+def _prv(key: Key, delta: float, relation: Relation) -> Epsilon:
+    from opacus.accountants import PRVAccountant
+
+    steps = sum(times for _, times in key)
+    # Its domain and mesh (Gopi et al. 2021, remark 5.6), with its eps_error 0.01 and delta_error delta / 1000
+    reach = _fast(key, delta / 4000, relation) + 3
+    points = 2 * reach / 0.01 * math.sqrt(steps * math.log(12_000 / delta) / 2)
+    if points > _PRV_POINTS:
+        raise _broke_down("prv", "epsilon or the number of releases is too large for it")
+    accountant = PRVAccountant()
+    accountant.history = [(release.noise_multiplier, release.rate, times) for release, times in key]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            value = float(accountant.get_epsilon(delta))
+        except (ArithmeticError, ValueError, RuntimeError, IndexError, MemoryError) as error:
+            raise _broke_down("prv", error) from error
+    if not math.isfinite(value):
+        raise _broke_down("prv", f"it gives {value}")
+    return Epsilon(max(0.0, value), f"PRV (Opacus {version('opacus')}, upper end of its error interval)")
+
+
+def _broke_down(accountant: str, why: object) -> ConfigError:
+    return ConfigError(
+        f"privacy.accountant={accountant} breaks down at these parameters ({why}): set privacy.accountant=pld"
+    )
+
+
+# --- many compositions -----------------------------------------------------------------------------------------
+
+_SIMILAR = 0.1  # in log epsilon, roughly: a box wider than this says too little to be worth a PLD
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Compositions of the same shape.
+
+    Args:
+        shape: sampling, population and cohort of each part.
+        parts: (n, parts, 3): noise multiplier, rate and count.
+        indices: (n,): positions in the caller's sequence.
+    """
+
+    shape: tuple[tuple[Sampling, int, int], ...]
+    parts: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64]
+
+    def corner(self) -> Key:
+        """At least as costly as any member."""
+        noise, rate, times = self.parts[:, :, 0].min(0), self.parts[:, :, 1].max(0), self.parts[:, :, 2].max(0)
+        counts: dict[SampledGaussian, int] = {}
+        for (sampling, population, cohort), z, q, n in zip(self.shape, noise, rate, times, strict=True):
+            release = SampledGaussian(
+                noise_multiplier=float(z), sampling=sampling, rate=float(q), population=population, cohort=cohort
+            )
+            counts[release] = counts.get(release, 0) + int(n)
+        return tuple(sorted(counts.items()))
+
+    def coordinates(self) -> npt.NDArray[np.float64]:
+        logs = np.log(np.maximum(self.parts, 1e-12)) * np.array([1.5, 1.0, 0.5])
+        return np.asarray(logs.reshape(len(self.indices), -1))
+
+    def halves(self) -> tuple["_Box", "_Box"]:
+        low = lower_half(self.coordinates())
+        return (
+            _Box(self.shape, self.parts[low], self.indices[low]),
+            _Box(self.shape, self.parts[~low], self.indices[~low]),
+        )
+
+
+def spread(coordinates: npt.NDArray[np.float64]) -> float:
+    """Sum over the columns of (n, d) coordinates of their range."""
+    return float(np.ptp(coordinates, axis=0).sum())
+
+
+def lower_half(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Mask (n,) of the rows below the middle of the widest column of (n, d) coordinates, which are not all equal."""
+    column = coordinates[:, int(np.ptp(coordinates, axis=0).argmax())]
+    return np.asarray(column < (column.min() + column.max()) / 2)
+
+
+def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) -> tuple[Epsilon, int]:
+    """Branch and bound; ``stages`` are ever closer and dearer upper bounds, the last one the answer."""
+    if not keys:
+        raise ConfigError("there is no composition to take the maximum of")
+    first: dict[Key, int] = {}
+    for index, key in enumerate(keys):
+        first.setdefault(key, index)
+    grouped: dict[tuple[tuple[Sampling, int, int], ...], list[Key]] = {}
+    for key in first:
+        shape = tuple((release.sampling, release.population, release.cohort) for release, _ in key)
+        grouped.setdefault(shape, []).append(key)
+
+    tie = counter()
+    heap: list[tuple[float, int, int, Epsilon, _Box]] = []
+
+    def push(box: _Box, stage: int, known: float) -> None:
+        bound = stages[stage](box.corner())
+        # a later stage never says more than an earlier one: what both bound is bounded by the smaller
+        heapq.heappush(heap, (-min(bound.value, known), next(tie), stage, bound, box))
+
+    for shape, members in grouped.items():
+        parts = [[(r.noise_multiplier, r.rate, times) for r, times in key] for key in members]
+        cells = np.array(parts, dtype=np.float64).reshape(len(members), len(shape), 3)
+        push(_Box(shape, cells, np.array([first[key] for key in members])), 0, math.inf)
+    while True:
+        negative, _, stage, bound, box = heapq.heappop(heap)
+        alone = len(box.indices) == 1
+        if alone and stage == len(stages) - 1:
+            return bound, int(box.indices[0])
+        worth = alone or spread(box.coordinates()) <= _SIMILAR
+        if worth and stage < len(stages) - 1 and (alone or stage == 0):
+            push(box, stage + 1, -negative)
+        else:
+            for half in box.halves():
+                push(half, 0, -negative)

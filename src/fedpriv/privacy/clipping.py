@@ -1,0 +1,87 @@
+"""Client-level clipping onto a public integer grid.
+
+The sum of clipped updates is what noise is calibrated to, so its sensitivity must hold in the arithmetic that
+runs, not only on paper. Coordinates are scaled in float64, then truncated toward zero onto a power-of-two grid
+of int64: truncation can only shorten the vector, and integer sums are exact in any order.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fedpriv.errors import ConfigError
+
+_GRID_BITS = 30
+# Rounding of a float64 norm is far below this for any d < 2**32; scaling by (1 - slack) keeps the exact norm
+# at or under the bound.
+_SLACK = 2.0**-32
+_EXACT_FLOAT = 2**53
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClippedUpdate:
+    """One client's update on the grid.
+
+    Attributes:
+        values: int64, shape (d,), in units of ``step``.
+        norm: L2 norm before clipping (``nan`` if the update was not finite).
+        clipped: whether the update was scaled down or, being non-finite, replaced by zero.
+    """
+
+    values: torch.Tensor
+    norm: float
+    clipped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClippingGrid:
+    """Clips to an L2 norm and encodes as integers.
+
+    | update | result |
+    | --- | --- |
+    | norm <= clipping_norm | itself, truncated toward zero to the grid |
+    | norm > clipping_norm | scaled to the clipping norm, then truncated |
+    | zero, or shape (0,) | zero |
+    | any NaN or infinity | zero |
+    | norm overflows float64 | zero |
+
+    Guarantee: the L2 norm of ``values * step`` is at most ``clipping_norm``, so adding or removing a client
+    moves the sum by at most ``clipping_norm``.
+
+    Args:
+        clipping_norm: L2 bound of one client's whole update, > 0.
+        summands: most clients that one sum may hold; sums stay exact below 2**53.
+    """
+
+    clipping_norm: float
+    summands: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.clipping_norm) and self.clipping_norm > 0):
+            raise ConfigError(f"privacy.clipping_norm must be a positive number, not {self.clipping_norm}.")
+        if self.summands * 2 ** (_GRID_BITS + 1) > _EXACT_FLOAT:
+            raise ConfigError(
+                f"A sum over {self.summands} clients does not fit the exact integer grid "
+                f"(at most {_EXACT_FLOAT >> (_GRID_BITS + 1)}); use a smaller cohort."
+            )
+
+    @property
+    def step(self) -> float:
+        """Distance between neighbouring grid points: the largest power of two <= clipping_norm, over 2**30."""
+        return math.ldexp(1.0, math.frexp(self.clipping_norm)[1] - 1 - _GRID_BITS)
+
+    def encode(self, update: torch.Tensor) -> ClippedUpdate:
+        """Clip ``update`` (float64, shape (d,)) and put it on the grid."""
+        norm = float(torch.linalg.vector_norm(update))
+        if not math.isfinite(norm):
+            return ClippedUpdate(
+                values=torch.zeros(update.shape, dtype=torch.int64), norm=math.nan, clipped=True
+            )
+        factor = 1.0 if norm <= self.clipping_norm * (1 - _SLACK) else self.clipping_norm / norm * (1 - _SLACK)
+        values = (update * (factor / self.step)).trunc_().to(torch.int64)
+        return ClippedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
+
+    def decode(self, total: torch.Tensor) -> torch.Tensor:
+        """A sum of encoded updates (int64) as float64, exactly."""
+        return total.to(torch.float64) * self.step

@@ -1,0 +1,134 @@
+"""What may be claimed about a run, computed from its ledger and nothing else."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .ledger import ReleaseEntry, compositions
+from .plan import Accounting
+
+_TRUST = {
+    "example": ("local", "anyone who sees every client's updates, the server included"),
+    "client": ("central", "anyone who sees the global models but neither updates nor the server's coins"),
+}
+
+NOT_COVERED = (
+    "hyperparameter tuning and the choice among runs",
+    "metrics named diagnostic_*: computed on training data, for the simulator's eyes only",
+    "preprocessing, client sizes and the number of clients, which count as public",
+    "other runs on the same data",
+    "floating-point attacks on the noise sampler",
+)
+SIMULATION_ONLY = "the noise itself: it derives from a recorded seed (simulation only)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarantee:
+    """An (epsilon, delta) statement with everything that a reviewer asks for (NIST SP 800-226, section 4).
+
+    Attributes:
+        epsilon: upper bound, the maximum over ``population`` participants.
+        unit: ``example`` or ``client``.
+        relation: ``add_or_remove_one``, ``replace_one`` or ``zero_out``.
+        trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
+        observer: against whom it holds.
+        sampling: what the accountant assumed and the run did.
+        worst_client: client id that attains epsilon at example level; None at client level.
+        not_covered: what the statement does not speak about.
+        noise_secret: whether the noise key was random, owner-only and deleted; if not: simulation only.
+    """
+
+    epsilon: float
+    delta: float
+    delta_rule: str
+    unit: str
+    relation: str
+    trust_model: str
+    observer: str
+    population: int
+    accountant: str
+    method: str
+    sampling: Mapping[str, Any]
+    rounds: int
+    releases: int
+    attempts: int
+    clipping_norm: float
+    noise_law: str
+    noise_multiplier_min: float
+    noise_multiplier_max: float
+    worst_client: int | None
+    noise_secret: bool
+    not_covered: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "not_covered": list(self.not_covered)}
+
+    def in_words(self) -> str:
+        """One paragraph that can be quoted."""
+        person = "training example" if self.unit == "example" else "client (all of its data)"
+        change = {
+            "add_or_remove_one": f"adding or removing one {person}",
+            "replace_one": f"replacing one {person} by another",
+            "zero_out": f"replacing one {person}'s contribution by nothing",
+        }[self.relation]
+        keeper = (
+            "Each client adds the noise itself"
+            if self.trust_model == "local"
+            else "A trusted server adds the noise"
+        )
+        caveat = "" if self.noise_secret else " The noise derives from a recorded seed: simulation only."
+        return (
+            f"({self.epsilon:.4g}, {self.delta:.3g})-differential privacy for {change}, against {self.observer}. "
+            f"{keeper}. Accounted by {self.method} over {self.releases} releases in {self.rounds} rounds."
+            f"{caveat} Not covered: {'; '.join(self.not_covered)}."
+        )
+
+
+def state_guarantee(
+    entries: Iterable[ReleaseEntry],
+    *,
+    accounting: Accounting,
+    delta_rule: str,
+    population: int,
+    noise_secret: bool,
+) -> Guarantee | None:
+    """The guarantee that a ledger earns; None where nothing was released under a mechanism.
+
+    ``population`` is the number of protected units that delta is to be compared with.
+    """
+    entries = list(entries)
+    if not entries:
+        return None
+    epsilon, worst = accounting.worst(compositions(entries))
+    first = entries[0]
+    trust_model, observer = _TRUST[first.unit]
+    multipliers = [release.noise_multiplier for entry in entries for _, release, _ in entry.releases()]
+    rates = [release.rate for entry in entries for _, release, _ in entry.releases()]
+    return Guarantee(
+        epsilon=epsilon.value,
+        delta=accounting.delta,
+        delta_rule=delta_rule,
+        unit=first.unit,
+        relation=accounting.relation,
+        trust_model=trust_model,
+        observer=observer,
+        population=population,
+        accountant=accounting.accountant,
+        method=epsilon.method,
+        sampling={
+            "kind": first.sampling,
+            "of": "examples into batches" if first.unit == "example" else "clients into cohorts",
+            "rate_min": min(rates),
+            "rate_max": max(rates),
+        },
+        rounds=len({entry.round for entry in entries}),
+        releases=sum(count for entry in entries for participant, _, count in entry.releases()),
+        attempts=1 + max(entry.attempt for entry in entries),
+        clipping_norm=first.sensitivity,
+        noise_law=first.noise_law,
+        noise_multiplier_min=min(multipliers),
+        noise_multiplier_max=max(multipliers),
+        worst_client=worst if first.unit == "example" else None,
+        noise_secret=noise_secret,
+        not_covered=NOT_COVERED if noise_secret else (*NOT_COVERED, SIMULATION_ONLY),
+    )

@@ -1,0 +1,62 @@
+"""What a privacy mechanism is: a client half, a server half, and ledger entries from the same numbers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from .sampled_gaussian import Composition
+from .ledger import ReleaseEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedUpdate:
+    """One client's addend of the aggregate, as it leaves the client.
+
+    Attributes:
+        values: shape (d,); int64 where the aggregation is exact on integers, float64 otherwise.
+        norm: L2 norm of the raw update; ``nan`` if it was not finite (and then ``values`` is zero).
+        clipped: whether the mechanism shortened the update.
+    """
+
+    values: torch.Tensor
+    norm: float
+    clipped: bool
+
+
+class Mechanism(Protocol):
+    """Protects one unit, and is the only writer of ledger entries.
+
+    Attributes:
+        name: as in the ledger.
+        unit: ``example``, ``client``, or None where nothing is protected.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str | None: ...
+
+    def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
+        """Noise multiplier of each client's local steps (float64, aligned with ``cohort``); NaN: not private."""
+        ...
+
+    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+        """Client half: constrain and encode ``update`` (float64, shape (d,))."""
+        ...
+
+    def decode(
+        self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int
+    ) -> torch.Tensor:
+        """Server half: the noisy mean update (float64, shape (d,)) from the sum of encoded ones."""
+        ...
+
+    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
+        """What this round will release, before anything is sent; None where nothing can be claimed."""
+        ...
+
+    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
+        """What ``rounds`` rounds release about each participant, given each client's participations."""
+        ...

@@ -1,0 +1,88 @@
+"""Example-level DP: every client runs DP-SGD (Abadi et al. 2016, Algorithm 1) with noise of its own.
+
+What leaves a client is already private, so the server may weigh and average as it likes. The federation's
+epsilon is the maximum over clients: every example belongs to exactly one of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..sampled_gaussian import Composition, SampledGaussian
+from ..ledger import ReleaseEntry
+from ..mechanism import EncodedUpdate
+from .no_privacy import weigh, weighted_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleGaussian:
+    """DP-SGD at the clients, with Poisson batches.
+
+    Args:
+        max_grad_norm: L2 bound of one example's gradient.
+        rates: each client's chance of one example to be in one batch, min(1, batch size / client size).
+        steps: each client's noisy steps in one participation.
+        noise_multipliers: each client's; 0 everywhere means clipping without noise and no claim.
+    """
+
+    max_grad_norm: float
+    rates: np.ndarray
+    steps: np.ndarray
+    noise_multipliers: np.ndarray
+    name: str = "example_dpsgd"
+    unit: str = "example"
+
+    def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
+        return self.noise_multipliers[cohort]
+
+    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+        return weigh(update, weight=weight)
+
+    def decode(
+        self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int
+    ) -> torch.Tensor:
+        return weighted_mean(total, total_weight=total_weight)
+
+    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
+        if not self._noisy(cohort):
+            return None
+        multipliers = self.noise_multipliers[cohort]
+        return ReleaseEntry(
+            mechanism=self.name,
+            unit=self.unit,
+            round=round_number,
+            attempt=attempt,
+            noise_law="gaussian",
+            sensitivity=self.max_grad_norm,
+            sampling="poisson",
+            population=len(self.rates),
+            cohort=len(cohort),
+            clients=tuple(cohort.tolist()),
+            rate=tuple(self.rates[cohort].tolist()),
+            noise_multiplier=tuple(multipliers.tolist()),
+            noise_std=tuple((multipliers * self.max_grad_norm).tolist()),
+            steps=tuple(self.steps[cohort].tolist()),
+            group=None,
+        )
+
+    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
+        taking_part = np.flatnonzero(participations)
+        if not self._noisy(taking_part):
+            return {}
+        stds = self.noise_multipliers * self.max_grad_norm / self.max_grad_norm  # as the ledger derives it
+        return {
+            int(k): {
+                SampledGaussian(
+                    noise_multiplier=float(stds[k]),
+                    sampling="poisson",
+                    rate=float(self.rates[k]),
+                    population=0,
+                    cohort=0,
+                ): int(self.steps[k] * participations[k])
+            }
+            for k in taking_part
+        }
+
+    def _noisy(self, clients: np.ndarray) -> bool:
+        return bool(len(clients)) and bool(np.all(self.noise_multipliers[clients] > 0))

@@ -1,0 +1,49 @@
+"""The baseline: weighted federated averaging (McMahan et al. 2017, Algorithm 1), nothing protected."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..sampled_gaussian import Composition
+from ..ledger import ReleaseEntry
+from ..mechanism import EncodedUpdate
+
+
+def weigh(update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+    """``weight * update`` in float64; a non-finite update counts as zero."""
+    norm = float(torch.linalg.vector_norm(update))
+    if not math.isfinite(norm):
+        return EncodedUpdate(values=torch.zeros_like(update), norm=math.nan, clipped=False)
+    return EncodedUpdate(values=update * weight, norm=norm, clipped=False)
+
+
+def weighted_mean(total: torch.Tensor, *, total_weight: float) -> torch.Tensor:
+    """The mean over those who answered; no answer means no update."""
+    return total / total_weight if total_weight > 0 else torch.zeros_like(total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoPrivacy:
+    """Releases everything and claims nothing."""
+
+    name: str = "none"
+    unit: None = None
+
+    def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
+        return np.full(len(cohort), np.nan)
+
+    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+        return weigh(update, weight=weight)
+
+    def decode(
+        self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int
+    ) -> torch.Tensor:
+        return weighted_mean(total, total_weight=total_weight)
+
+    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
+        return None
+
+    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
+        return {}

@@ -1,0 +1,106 @@
+"""From a target to a schedule: how many rounds fit a budget, and what they cost so far."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from .accounting import Accountant, Epsilon, Relation, max_epsilon, max_fast_upper_bound
+from .ledger import ReleaseEntry, compositions
+from .sampled_gaussian import Composition, SampledGaussian
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accounting:
+    """How releases are judged: delta, neighbouring relation, accountant."""
+
+    delta: float
+    relation: Relation
+    accountant: Accountant
+
+    def worst(self, released: Mapping[int, Composition]) -> tuple[Epsilon, int | None]:
+        """The largest epsilon over participants and the participant it belongs to (0 if nothing is released)."""
+        if not released:
+            return Epsilon(value=0.0, method="nothing released"), None
+        participants = sorted(released)
+        worst, index = max_epsilon(
+            [released[k] for k in participants],
+            delta=self.delta,
+            relation=self.relation,
+            accountant=self.accountant,
+        )
+        return worst, participants[index]
+
+
+def affordable_rounds(
+    *,
+    spent: Mapping[int, Composition],
+    planned: Callable[[int], Mapping[int, Composition]],
+    first_round: int,
+    last_round: int,
+    budget: float,
+    accounting: Accounting,
+) -> tuple[int, Epsilon]:
+    """The last round whose release keeps epsilon within ``budget``, and epsilon then.
+
+    Args:
+        spent: what the ledger holds already.
+        planned: what rounds ``first_round`` to its argument would add.
+        first_round, last_round: rounds yet to be paid for.
+        budget: largest epsilon allowed; ``inf`` for none.
+        accounting: the judge.
+
+    Returns:
+        (round, epsilon); round is ``first_round - 1`` where not even one more release fits.
+    """
+
+    def after(round_number: int) -> Epsilon:
+        return accounting.worst(add(spent, planned(round_number)))[0]
+
+    at_end = after(last_round)
+    if at_end.value <= budget:
+        return last_round, at_end
+    fits, exceeds = first_round - 1, last_round
+    while exceeds - fits > 1:
+        middle = (fits + exceeds) // 2
+        if after(middle).value <= budget:
+            fits = middle
+        else:
+            exceeds = middle
+    return fits, after(fits)
+
+
+def add(left: Mapping[int, Composition], right: Mapping[int, Composition]) -> dict[int, Composition]:
+    """Both, participant by participant."""
+    return {k: Counter(left.get(k, {})) + Counter(right.get(k, {})) for k in {*left, *right}}
+
+
+class EpsilonMeter:
+    """Epsilon spent after each round, cheaply and never too low.
+
+    Composes by Renyi DP while running and is capped by the accountant's value for all planned rounds, which
+    bounds every earlier round too.
+    """
+
+    def __init__(self, *, accounting: Accounting, cap: float, spent: Iterable[ReleaseEntry]) -> None:
+        self._accounting = accounting
+        self._cap = cap
+        self._released: dict[int, Counter[SampledGaussian]] = {
+            participant: Counter(composition) for participant, composition in compositions(spent).items()
+        }
+
+    def spend(self, entry: ReleaseEntry) -> None:
+        """Add one entry."""
+        for participant, release, count in entry.releases():
+            self._released.setdefault(participant, Counter())[release] += count
+
+    def upper_bound(self) -> float:
+        """Largest epsilon over participants, an upper bound."""
+        distinct = {frozenset(composition.items()) for composition in self._released.values()}
+        if not distinct:
+            return 0.0
+        bound, _ = max_fast_upper_bound(
+            [dict(composition) for composition in distinct],
+            delta=self._accounting.delta,
+            relation=self._accounting.relation,
+        )
+        return min(self._cap, bound)

@@ -1,0 +1,111 @@
+"""One noisy sum over a sampled set, as an accountant sees it, and who may judge it.
+
+Light on purpose: importing this module imports no accounting library.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from fedpriv.errors import ConfigError
+
+if TYPE_CHECKING:
+    import dp_accounting
+
+Sampling = Literal["poisson", "fixed_size", "all"]
+Relation = Literal["add_or_remove_one", "replace_one", "zero_out"]
+Accountant = Literal["pld", "rdp", "prv", "opacus_rdp"]
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class SampledGaussian:
+    """One Gaussian release over a random sample.
+
+    Args:
+        noise_multiplier: noise standard deviation divided by the clipping norm, which is the L2 sensitivity
+            under add-or-remove-one (and under zero-out); replace-one has twice that sensitivity.
+        sampling: ``poisson`` (an own coin each), ``fixed_size`` (without replacement) or ``all``.
+        rate: probability of each unit to take part, in [0, 1]; 1 for ``all``.
+        population: units sampled from; ``fixed_size`` only, else 0.
+        cohort: units sampled; ``fixed_size`` only, else 0.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    noise_multiplier: float
+    sampling: Sampling
+    rate: float
+    population: int
+    cohort: int
+
+    def __post_init__(self) -> None:
+        if not self.noise_multiplier >= 0:
+            raise ConfigError(f"noise multiplier {self.noise_multiplier} must be at least 0")
+        if not 0 <= self.rate <= 1:
+            raise ConfigError(f"sampling rate {self.rate} must be between 0 and 1")
+        if self.sampling not in get_args(Sampling):
+            raise ConfigError(f"unknown sampling {self.sampling!r}: use one of {', '.join(get_args(Sampling))}")
+        if self.sampling == "fixed_size":
+            if not 0 <= self.cohort <= self.population or self.population == 0:
+                raise ConfigError(
+                    f"a cohort of fixed size {self.cohort} cannot be drawn from a population of "
+                    f"{self.population}: make the cohort at most the population"
+                )
+            if not math.isclose(self.rate, self.cohort / self.population, rel_tol=1e-9):
+                raise ConfigError(f"sampling rate {self.rate} is not {self.cohort} of {self.population}")
+
+    def event(self, relation: Relation) -> "dp_accounting.DpEvent":
+        """The release as a ``dp_accounting`` event, safe to hand to any of its accountants.
+
+        ``PLDAccountant`` doubles the sensitivity under replace-one by itself, ``RdpAccountant`` does not. A
+        Poisson event (which ``RdpAccountant`` refuses under replace-one) therefore keeps its noise multiplier; a
+        fixed-size event (which only ``RdpAccountant`` takes, under replace-one; zero-out is a special
+        replacement) halves it, and so does a plain Gaussian under replace-one.
+        """
+        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SampledWithoutReplacementDpEvent
+
+        full, half = GaussianDpEvent(self.noise_multiplier), GaussianDpEvent(self.noise_multiplier / 2)
+        if self.sampling == "poisson":
+            return PoissonSampledDpEvent(self.rate, full)
+        if self.sampling == "fixed_size":
+            return SampledWithoutReplacementDpEvent(self.population, self.cohort, half)
+        return half if relation == "replace_one" else full
+
+
+Composition = Mapping[SampledGaussian, int]
+"""Releases by the same curator about the same units, each with how often it happened."""
+
+
+def check_accountable(*, sampling: Sampling, relation: Relation, accountant: Accountant) -> None:
+    """Raise ``ConfigError``, with the mend, where the accountant has no valid bound.
+
+    * ``all`` is judged in closed form (Balle & Wang 2018) whichever accountant is named.
+    * ``poisson``: add-or-remove-one by all four; zero-out costs the same (the coin stays, the contribution
+      becomes zero); replace-one by ``pld`` only, the others do not double the sensitivity.
+    * ``fixed_size`` is not Poisson (Lebeda et al., arXiv 2405.20769): replace-one by ``rdp`` (Wang, Balle &
+      Kasiviswanathan 2019, Theorem 27), zero-out by the smaller of that and no amplification.
+    """
+    for name, value, known in (
+        ("privacy.relation", relation, get_args(Relation)),
+        ("privacy.accountant", accountant, get_args(Accountant)),
+        ("sampling", sampling, get_args(Sampling)),
+    ):
+        if value not in known:
+            raise ConfigError(f"unknown {name}={value}: use one of {', '.join(known)}")
+    if sampling == "poisson" and relation == "replace_one" and accountant != "pld":
+        raise ConfigError(
+            f"privacy.accountant={accountant} cannot judge Poisson sampling under replace-one: set "
+            "privacy.accountant=pld, or privacy.relation=add_or_remove_one"
+        )
+    if sampling == "fixed_size" and relation == "add_or_remove_one":
+        raise ConfigError(
+            "a cohort of fixed size has no add-or-remove-one guarantee (its size is public and fixed): set "
+            "privacy.relation=replace_one or zero_out with privacy.accountant=rdp, or sampling=poisson"
+        )
+    if sampling == "fixed_size" and accountant != "rdp":
+        raise ConfigError(
+            f"privacy.accountant={accountant} cannot judge cohorts of fixed size: set privacy.accountant=rdp, "
+            "or sampling=poisson"
+        )

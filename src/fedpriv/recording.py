@@ -1,0 +1,119 @@
+"""Writes a run's folder while it trains: ledger, audit log, tables, checkpoints, ``run.json``."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedpriv.errors import DamagedRunError
+from fedpriv.privacy import ReleaseEntry
+from fedpriv.records.checkpoint import save_checkpoint
+from fedpriv.records.hashchain import HashChain
+from fedpriv.records.run_folder import RunFolder
+from fedpriv.records.run_record import LedgerMark, RunRecord
+from fedpriv.records.tables import TableParts
+
+
+class Recorder:
+    """The one writer of a run folder.
+
+    Args:
+        folder: owned by this process.
+        ledger, audit: open chains.
+        record: what ``run.json`` shall hold.
+        start_round: last round that the folder's checkpoint knows; later rows are forgotten.
+    """
+
+    def __init__(
+        self, *, folder: RunFolder, ledger: HashChain, audit: HashChain, record: RunRecord, start_round: int
+    ) -> None:
+        self.record = record
+        self._folder, self._ledger, self._audit = folder, ledger, audit
+        self._entries = [ReleaseEntry.from_json(line) for line in ledger.entries]
+        self._by_key = {entry.key: entry for entry in self._entries}
+        self._flushed_round = start_round
+        self._tables = {name: TableParts(folder=folder.path, name=name) for name in ("rounds", "clients")}
+        for table in self._tables.values():
+            table.discard_after(start_round)
+
+    @property
+    def entries(self) -> Sequence[ReleaseEntry]:
+        """The ledger, entries without release included."""
+        return self._entries
+
+    def permit(self, entry: ReleaseEntry) -> None:
+        """Make the entry durable before its noise exists; one that a killed attempt wrote is used again."""
+        known = self._by_key.get(entry.key)
+        if known is None:
+            self._ledger.append(entry.to_json())
+            self._entries.append(entry)
+            self._by_key[entry.key] = entry
+        elif known != entry:
+            raise DamagedRunError(
+                f"{self._folder.ledger}: round {entry.round} is not what this run would release. Run again with "
+                "force=true to start anew."
+            )
+
+    def decide(self, event: str, **details: Any) -> None:
+        """Add a decision to the audit log."""
+        self._audit.append({"event": event, **details})
+
+    def add_round(self, row: Mapping[str, Any], clients: Mapping[str, Any]) -> None:
+        """Rows of a round that was trained; durable with the next checkpoint."""
+        self._tables["rounds"].add_rows([row])
+        if len(clients["client"]):
+            self._tables["clients"].add_columns(clients)
+        self._count_round()
+
+    def checkpoint(self, round_number: int, *, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        """Make everything up to ``round_number`` durable: tables first, then the checkpoint, then run.json."""
+        for table in self._tables.values():
+            table.flush(self._flushed_round + 1, round_number)
+        self._flushed_round = round_number
+        mark = {"head": self._ledger.head, "count": self._ledger.count}
+        save_checkpoint(self._folder.checkpoint, tensors=tensors, state={**state, "ledger": mark})
+        self.write(rounds=round_number)
+
+    def finish_tables(self) -> None:
+        """Merge the parts of every table."""
+        for table in self._tables.values():
+            table.finish()
+
+    def write(self, **changes: Any) -> None:
+        """Replace ``run.json``, with these fields changed and the ledger's mark brought up to date."""
+        execution = replace(self.record.execution, rounds_trained=rounds_trained(self._folder))
+        mark = LedgerMark(head=self._ledger.head, count=self._ledger.count)
+        self.record = replace(self.record, ledger=mark, **{"execution": execution, **changes})
+        self._folder.write_run_json(self.record)
+
+    def _count_round(self) -> None:
+        """One byte a round: survives a kill between checkpoints, costs a microsecond."""
+        descriptor = os.open(self._folder.path / _COUNTER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(descriptor, b".")
+        finally:
+            os.close(descriptor)
+
+
+_COUNTER = ".rounds_trained"
+
+
+def rounds_trained(folder: RunFolder) -> int:
+    """Rounds trained over all attempts, those lost to a kill included."""
+    path = folder.path / _COUNTER
+    return path.stat().st_size if path.exists() else 0
+
+
+def client_columns(
+    round_number: int, clients: np.ndarray, status: np.ndarray, metrics: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Columns of the clients table for one round; everything measured on a client is a diagnostic."""
+    return {
+        "round": round_number,
+        "client": clients,
+        "status": status,
+        **{f"diagnostic_{name}": values for name, values in sorted(metrics.items())},
+    }

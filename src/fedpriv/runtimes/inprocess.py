@@ -1,0 +1,89 @@
+"""The in-process runtime: Flower messages without a SuperLink, in this process or over local workers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import Grid, ServerApp
+
+from . import flower_private
+from .workers import BuildClientApp, WorkerPool
+
+Execute = Callable[[Sequence[Message]], list[Message]]
+
+
+class InProcessGrid(Grid):
+    """A Grid whose nodes live on this machine.
+
+    Args:
+        node_ids: the nodes.
+        execute: answers messages, in their order.
+    """
+
+    def __init__(self, *, node_ids: Sequence[int], execute: Execute) -> None:
+        self._node_ids = list(node_ids)
+        self._execute = execute
+        self._run = flower_private.empty_run()
+        self._sent = 0
+        self._answers: dict[str, Message] = {}
+
+    @property
+    def run(self) -> Any:
+        return self._run
+
+    def set_run(self, run: Any) -> None:
+        self._run = run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """Deprecated in Flower; make a ``flwr.app.Message`` instead."""
+        raise NotImplementedError("Make a flwr.app.Message; Grid.create_message is deprecated in Flower.")
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self._node_ids)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        batch = list(messages)
+        for message in batch:
+            self._sent += 1
+            flower_private.address(message, f"message-{self._sent}")
+        ids = [message.metadata.message_id for message in batch]
+        self._answers.update(zip(ids, self._execute(batch), strict=True))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return [self._answers.pop(i) for i in message_ids if i in self._answers]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        return self.pull_messages(self.push_messages(messages))
+
+
+def run_inprocess(
+    *,
+    build: BuildClientApp,
+    server_app: ServerApp,
+    num_nodes: int,
+    workers: int,
+    started: Callable[[list[int]], None],
+) -> None:
+    """Run a ServerApp against ``num_nodes`` nodes until it returns.
+
+    Args:
+        build: makes the ClientApp; picklable if ``workers`` > 1.
+        workers: 1 trains in this process, more in as many spawned ones.
+        started: is told the workers' process ids before the ServerApp starts.
+    """
+    flower_private.become_server()
+    node_ids = range(1, num_nodes + 1)
+    context = flower_private.node_context(flower_private.SERVER_NODE_ID)
+    if workers == 1:
+        app = build()
+
+        def execute(messages: Sequence[Message]) -> list[Message]:
+            return [app(m, flower_private.node_context(m.metadata.dst_node_id)) for m in messages]
+
+        started([])
+        server_app(InProcessGrid(node_ids=node_ids, execute=execute), context)
+        return
+    with WorkerPool(build=build, workers=workers) as pool:
+        started(pool.pids)
+        server_app(InProcessGrid(node_ids=node_ids, execute=pool.run), context)

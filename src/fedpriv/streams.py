@@ -1,0 +1,68 @@
+"""Named random streams: every coin of a run is a function of (key, purpose, indices) and of nothing else.
+
+No global generator is ever used. Keys and indices are hashed together with their lengths fixed, so that
+neither seeds equal modulo 2**32 nor index pairs that share a prefix can collide.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+_MT19937_WORDS = 624
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """The keys of a run's random streams, one for each purpose.
+
+    Args:
+        keys: purpose -> key bytes. Purposes in use: ``partition`` and ``split`` (data), ``model``
+            (initial weights), ``cohort``, ``batches``, ``dropout``, ``training`` (a model's own
+            randomness, such as dropout layers), ``noise``.
+    """
+
+    keys: Mapping[str, bytes]
+
+    def rng(self, purpose: str, *indices: int) -> np.random.Generator:
+        """A Philox generator for one purpose and position, e.g. ``rng("noise", round, client, attempt)``."""
+        return np.random.Generator(np.random.Philox(self._seed_sequence(purpose, indices)))
+
+    def torch_generator(
+        self, purpose: str, *indices: int, device: torch.device = _CPU
+    ) -> torch.Generator:
+        """A ``torch.Generator`` for one purpose and position.
+
+        On the CPU ``manual_seed`` keeps only 32 bits of its seed, so the whole mt19937 state comes from the
+        stream. Accelerators' Philox generators take 64 bits.
+        """
+        generator = torch.Generator(device)
+        if device.type == "cpu":
+            generator.set_state(self.torch_state(purpose, *indices))
+        else:
+            generator.manual_seed(int(self._seed_sequence(purpose, indices).generate_state(1, np.uint64)[0]))
+        return generator
+
+    def torch_state(self, purpose: str, *indices: int) -> torch.Tensor:
+        """The state (uint8, shape (5056,)) behind ``torch_generator``, for ``torch.set_rng_state``."""
+        state = torch.Generator().get_state().numpy().copy()
+        words = state.view(np.uint64)
+        words[1] = 1 | (1 << 32)  # left = 1 (refill before the first draw), seeded = 1
+        words[2] = 0  # next
+        words[3 : 3 + _MT19937_WORDS] = self._seed_sequence(purpose, indices).generate_state(_MT19937_WORDS)
+        return torch.from_numpy(state)
+
+    def _seed_sequence(self, purpose: str, indices: tuple[int, ...]) -> np.random.SeedSequence:
+        digest = hashlib.blake2b(key=self.keys[purpose], person=b"fedpriv-stream", digest_size=32)
+        digest.update(purpose.encode().ljust(32, b"\0"))
+        for index in indices:
+            digest.update(int(index).to_bytes(16, "little", signed=True))
+        return np.random.SeedSequence(int.from_bytes(digest.digest(), "little"))
+
+
+def seed_key(seed: int) -> bytes:
+    """A stream key from a seed of any size (0 is a seed like any other)."""
+    return hashlib.sha256(f"fedpriv seed {seed}".encode()).digest()

@@ -1,0 +1,80 @@
+"""The one interface of local training: K clients from the same start, each with its own coins."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+State = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientWork:
+    """What one client has to do in one round.
+
+    Attributes:
+        client_id: which client.
+        examples: reads (x float32 of shape (n, ...), y int64 of shape (n,)); may raise, and then only this
+            client fails.
+        state: what the algorithm keeps for this client between rounds; empty for most.
+        noise_multiplier: of each local step at example level; NaN where local steps are not private.
+        batches: coins of the client's batches.
+        noise: generator of the client's noise, used for nothing else.
+        torch_state: state of torch's own generator while the model runs (dropout layers and the like).
+    """
+
+    client_id: int
+    examples: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+    state: State
+    noise_multiplier: float
+    batches: np.random.Generator
+    noise: torch.Generator
+    torch_state: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientResult:
+    """What one client came back with.
+
+    Attributes:
+        update: trained minus start, float64, shape (d,); None where the client failed.
+        state: the client's new state.
+        metrics: numbers about the training, simulator diagnostics all.
+        failure: what went wrong, in words; None where nothing did.
+    """
+
+    client_id: int
+    update: torch.Tensor | None
+    state: State = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
+
+
+class LocalTrainer(Protocol):
+    """Trains clients from the same start. A client that raises yields a failure and harms no other."""
+
+    def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
+        """One result a client, in the order of ``work``.
+
+        Args:
+            start: global parameters, float32 values in float64, shape (d,).
+        """
+        ...
+
+
+def isolated(
+    train_one: Callable[[torch.Tensor, ClientWork], ClientResult], start: torch.Tensor, work: Sequence[ClientWork]
+) -> Iterator[ClientResult]:
+    """Runs ``train_one`` client by client; one that raises is a failed client, not a failed round."""
+    for item in work:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(item.torch_state)
+                result = train_one(start, item)
+        except Exception as error:
+            result = ClientResult(
+                client_id=item.client_id, update=None, failure=f"{type(error).__name__}: {error}"
+            )
+        yield result
