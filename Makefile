@@ -1,0 +1,51 @@
+# Everything that is needed to use and to develop fedpriv. `make help` lists it.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: help install install-all run test test-slow check clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+install: $(VENV)/.core  ## make .venv with what running needs
+
+install-all: $(VENV)/.all  ## make .venv with every extra and the test tools
+
+run: $(VENV)/.core  ## run the default experiment; ARGS="seed=1 rounds=5" changes it
+	$(VENV)/bin/fedpriv run $(ARGS)
+
+test: $(VENV)/.all  ## fast tests; ARGS="-k ledger" chooses some
+	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.all  ## the tests that `make test` leaves out
+	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/.all  ## lint, types and fast tests
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+clean:  ## remove .venv and caches; runs in outputs/ stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Stamps: a step is done again when what it depends on has changed.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "fedpriv needs Python 3.11 to 3.13, and $(PYTHON) is not: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch goes first, by itself: resolved together with the rest, pip may fetch several builds of it, gigabytes each.
+$(VENV)/.core: $(VENV)/.python $(INPUTS)
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.core
+	$(PIP) install -c constraints.txt -e ".[test]"
+	@touch $@
