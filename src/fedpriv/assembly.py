@@ -92,8 +92,8 @@ class Experiment:
         if self.config.privacy.mechanism != "none":
             check_accountable(
                 sampling=self._accounted_sampling(sampler),
-                relation=self.accounting.relation,  # type: ignore[arg-type]
-                accountant=self.accounting.accountant,  # type: ignore[arg-type]
+                relation=self.accounting.relation,
+                accountant=self.accounting.accountant,
             )
 
     # -- identity ------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Experiment:
 
     @property
     def noise_is_secret(self) -> bool:
-        return self.config.seeds.noise == "secret"
+        return bool(self.config.seeds.noise == "secret")
 
     # -- parts ---------------------------------------------------------------------------------------------
 
@@ -231,10 +231,10 @@ class Experiment:
         privacy = self.config.privacy
         sampled = self._accounted_sampling(self.sampler(self.streams(None)))
         fixed_size = sampled == "fixed_size"
-        relation = privacy.relation
+        relation: Any = privacy.relation
         if relation == "auto":
             relation = "replace_one" if fixed_size else "add_or_remove_one"
-        accountant = privacy.accountant
+        accountant: Any = privacy.accountant
         if accountant == "auto":
             accountant = "rdp" if fixed_size else "pld"
         return Accounting(delta=self.delta[0], relation=relation, accountant=accountant)
@@ -398,6 +398,3 @@ def _given(value: float | None) -> float:
     if value is None:
         raise ConfigError("A norm that this mechanism needs is missing.")
     return value
-
-
-

@@ -163,7 +163,9 @@ def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
 
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir: there is no folder {config_dir}.")
-    search = [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
+    search = (
+        [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
+    )
     ConfigStore.instance().store(name=SCHEMA_NAME, node=Config)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -183,7 +185,9 @@ def load(path: Path) -> Config:
     from omegaconf import OmegaConf
 
     try:
-        return check(_to_dataclass(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))), chosen=[])
+        return check(
+            _to_dataclass(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))), chosen=[]
+        )
     except Exception as error:
         raise DamagedRunError(f"{path} is not the config of a run ({_readable(error)}).") from error
 
@@ -230,7 +234,14 @@ def _readable(error: BaseException) -> str:
     """Hydra's message, without the rows that only its authors can read."""
     cause = f"\n{error.__cause__}" if error.__cause__ is not None else ""
     lines = [line.strip() for line in f"{error}{cause}".splitlines() if line.strip()]
-    useless = ("full_key:", "object_type=", "reference_type=", "See https://", "Config search path", "provider=")
+    useless = (
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "See https://",
+        "Config search path",
+        "provider=",
+    )
     kept = [line for line in lines if not line.startswith(useless)]
     text = " ".join(kept)
     if "not in 'Config" in text or "is not in struct" in text or "Could not override" in text:
@@ -260,7 +271,7 @@ def _check_choices(config: Config) -> None:
 
 
 def _check_numbers(config: Config) -> None:
-    whole = {
+    whole: dict[str, int | None] = {
         "rounds": config.rounds,
         "workers": config.workers,
         "threads": config.threads,
@@ -272,7 +283,7 @@ def _check_numbers(config: Config) -> None:
     for key, value in whole.items():
         if value is not None and value < 1:
             raise ConfigError(f"{key}={value} must be at least 1.")
-    positive = {
+    positive: dict[str, float | None] = {
         "training.lr": config.training.lr,
         "sampling.cohort": config.sampling.cohort,
         "privacy.noise_multiplier": config.privacy.noise_multiplier,
@@ -280,9 +291,9 @@ def _check_numbers(config: Config) -> None:
         "privacy.max_grad_norm": config.privacy.max_grad_norm,
         "privacy.delta": config.privacy.delta,
     }
-    for key, value in positive.items():
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{key}={value} must be a positive number.")
+    for key, number in positive.items():
+        if number is not None and not (number > 0 and math.isfinite(number)):
+            raise ConfigError(f"{key}={number} must be a positive number.")
     epsilon = config.privacy.epsilon
     if epsilon is not None and not epsilon > 0:
         raise ConfigError(
@@ -329,7 +340,9 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
             "privacy.noise_multiplier (epsilon is computed from it); with both, the run stops at epsilon."
         )
     if privacy.epsilon == math.inf and privacy.noise_multiplier is not None:
-        raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon.")
+        raise ConfigError(
+            "privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon."
+        )
     for key_name in allowed:
         if getattr(privacy, key_name) is None:
             raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")

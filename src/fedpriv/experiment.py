@@ -120,7 +120,7 @@ def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, for
         if earlier is not None and earlier.status in DONE and not force:
             return _report_done(folder, earlier, reporter)  # another process has just finished it
         checkpoint = load_checkpoint(folder.checkpoint)
-        mark = checkpoint.state["ledger"] if checkpoint else {"head": GENESIS, "count": 0}
+        mark: Mapping[str, Any] = checkpoint.state["ledger"] if checkpoint else {"head": GENESIS, "count": 0}
         ledger = stack.enter_context(
             HashChain.open(folder.ledger, trusted_count=mark["count"], trusted_head=mark["head"])
         )
@@ -285,7 +285,9 @@ class _Attempt:
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
         notes = [f"since the checkpoint: {change}" for change in changes]
         if attempt != self.start.attempt:
-            notes.append("rounds that were released but not checkpointed are released again, and paid for again")
+            notes.append(
+                "rounds that were released but not checkpointed are released again, and paid for again"
+            )
         return notes
 
     def _server_state(self, attempt: int) -> ServerState:
@@ -377,15 +379,14 @@ class _Attempt:
         )
         if self.start.tensors is None or self.state.attempt != self.start.attempt:
             self._checkpoint()
-        if self.last_round < 1 and not self.recorder.entries:
-            raise BudgetExhaustedError(
-                f"privacy.epsilon={self.experiment.budget:g} does not allow even one round with this noise; use a larger "
-                "privacy.noise_multiplier or a larger epsilon."
-            )
         if self.last_round < 1:
+            budget = f"epsilon={self.experiment.budget:g}"
             raise BudgetExhaustedError(
-                f"The ledger in {self.folder.path} has spent the budget of epsilon={self.experiment.budget:g}, and what was "
-                "released stays released. Choose another seed or output_dir for a run of its own."
+                f"The ledger in {self.folder.path} has spent the budget of {budget}, and what was released stays "
+                "released. Choose another seed or output_dir for a run of its own."
+                if self.recorder.entries
+                else f"privacy.{budget} does not allow even one round with this noise; use a larger "
+                "privacy.noise_multiplier or a larger epsilon."
             )
         self.reporter.started(
             self.folder.path, rounds_done=self.state.round, last_round=self.last_round, notes=self.notes
@@ -489,7 +490,11 @@ class _Attempt:
         status = "completed" if self.last_round >= self.experiment.config.rounds else "stopped_at_budget"
         self.recorder.decide(status, round=self.state.round)
         self.recorder.write(
-            status=status, metrics=self.metrics, seconds=seconds, rounds=self.state.round, **self._guarantees()
+            status=status,
+            metrics=self.metrics,
+            seconds=seconds,
+            rounds=self.state.round,
+            **self._guarantees(),
         )
         destroy_noise_key(self.folder.noise_key)
 
@@ -548,6 +553,3 @@ def _mean_loss(metrics: Mapping[str, np.ndarray]) -> float | None:
     loss, weight = metrics["loss"], metrics["examples"]
     known = np.isfinite(loss) & (weight > 0)
     return float(np.average(loss[known], weights=weight[known])) if known.any() else None
-
-
-

@@ -68,7 +68,9 @@ class Recorder:
             self._tables["clients"].add_columns(clients)
         self._count_round()
 
-    def checkpoint(self, round_number: int, *, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    def checkpoint(
+        self, round_number: int, *, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]
+    ) -> None:
         """Make everything up to ``round_number`` durable: tables first, then the checkpoint, then run.json."""
         for table in self._tables.values():
             table.flush(self._flushed_round + 1, round_number)

@@ -31,9 +31,7 @@ class Streams:
         """A Philox generator for one purpose and position, e.g. ``rng("noise", round, client, attempt)``."""
         return np.random.Generator(np.random.Philox(self._seed_sequence(purpose, indices)))
 
-    def torch_generator(
-        self, purpose: str, *indices: int, device: torch.device = _CPU
-    ) -> torch.Generator:
+    def torch_generator(self, purpose: str, *indices: int, device: torch.device = _CPU) -> torch.Generator:
         """A ``torch.Generator`` for one purpose and position.
 
         On the CPU ``manual_seed`` keeps only 32 bits of its seed, so the whole mt19937 state comes from the

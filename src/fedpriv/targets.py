@@ -66,7 +66,9 @@ def partial_target(
 def _resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
     name = spec.get(TARGET)
     if not isinstance(name, str) or "." not in name:
-        raise ConfigError(f"{where}.{TARGET} must be a dotted name such as package.module.Name, not {name!r}.")
+        raise ConfigError(
+            f"{where}.{TARGET} must be a dotted name such as package.module.Name, not {name!r}."
+        )
     parts = name.split(".")
     for split in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:split])

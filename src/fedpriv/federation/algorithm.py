@@ -1,11 +1,11 @@
 """Federated training, as in the papers: sample, permit, broadcast, train, aggregate, step.
 
-    for each round:
-        cohort  <- sampler
-        ledger  <- mechanism's entry for the cohort       (before any message leaves)
-        sums    <- nodes train the cohort from the global parameters
-        update  <- mechanism's server half of the total
-        server optimizer moves the parameters along the update
+for each round:
+    cohort  <- sampler
+    ledger  <- mechanism's entry for the cohort       (before any message leaves)
+    sums    <- nodes train the cohort from the global parameters
+    update  <- mechanism's server half of the total
+    server optimizer moves the parameters along the update
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -138,9 +138,7 @@ class FederatedAveraging:
             for node, mine in self._assign(grid, chunks).items()
         ]
         replies = [
-            EvaluateReply.from_record(m.content)
-            for m in grid.send_and_receive(messages)
-            if m.has_content()
+            EvaluateReply.from_record(m.content) for m in grid.send_and_receive(messages) if m.has_content()
         ]
         order = np.concatenate([reply.clients for reply in replies])
         back = np.argsort(order, kind="stable")

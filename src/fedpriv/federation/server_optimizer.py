@@ -23,7 +23,9 @@ class ServerOptimizer:
         make_optimizer: builds the optimizer over the parameters.
     """
 
-    def __init__(self, *, layout: ParameterLayout, start: torch.Tensor, make_optimizer: OptimizerFactory) -> None:
+    def __init__(
+        self, *, layout: ParameterLayout, start: torch.Tensor, make_optimizer: OptimizerFactory
+    ) -> None:
         self._parameters = {
             name: nn.Parameter(tensor.clone()) for name, tensor in layout.unflatten(start).items()
         }

@@ -7,9 +7,9 @@ whichever accountant was asked; a fast Rényi bound serves progress bars and bra
 import heapq
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import count as counter
 
@@ -49,7 +49,7 @@ __all__ = [
 Key = tuple[tuple[SampledGaussian, int], ...]
 
 _NO_NOISE = 1e-6  # noise multipliers below this are not told from 0
-_LARGE = 100.0  # beyond this epsilon a PLD would cost gigabytes, and nobody reads its third digit
+_LARGE = 300.0  # beyond this epsilon a PLD would cost gigabytes, and nobody reads its third digit
 _PLD_ERROR, _ROUGH_PLD_ERROR = 3.5e-4, 5e-3  # aimed at, absolute, always upwards
 _PLD_STEP_POINTS, _PLD_POINTS = 150_000, 4_000_000  # about a second, and half a gigabyte
 _PRV_POINTS = 4_000_000
@@ -78,12 +78,10 @@ def epsilon(composition: Composition, *, delta: float, relation: Relation, accou
         ConfigError: a delta outside (0, 1), a combination without a valid bound (``check_accountable``), or
             parameters at which the accountant asked for breaks down.
     """
-    return _epsilon(_canonical(composition), _checked(delta), relation, accountant)
+    return _epsilon(_canonical(composition), _checked(delta), relation, accountant, _PLD_ERROR)
 
 
-def rough_epsilon(
-    composition: Composition, *, delta: float, relation: Relation, accountant: Accountant
-) -> Epsilon:
+def rough_epsilon(composition: Composition, *, delta: float, relation: Relation, accountant: Accountant) -> Epsilon:
     """Like ``epsilon``, for ``pld`` at a quarter of the price and up to 0.005 above; still an upper bound."""
     key = _canonical(composition)
     return _epsilon(key, _checked(delta), relation, accountant, _ROUGH_PLD_ERROR)
@@ -103,21 +101,17 @@ def max_epsilon(
     rate, most releases) does, since epsilon falls with noise and grows with rate and count.
     """
     _checked(delta)
-    stages: list[Callable[[Key], Epsilon]] = [
-        lambda key: Epsilon(_fast(key, delta, relation), ""),
-        partial(_epsilon, delta=delta, relation=relation, accountant=accountant),
-    ]
+    stages: list[Callable[[Key], Epsilon]] = [lambda key: Epsilon(_fast(key, delta, relation), "")]
     if accountant == "pld":
-        stages.insert(1, partial(stages[1], error=_ROUGH_PLD_ERROR))
+        stages.append(lambda key: _epsilon(key, delta, relation, accountant, _ROUGH_PLD_ERROR))
+    stages.append(lambda key: _epsilon(key, delta, relation, accountant, _PLD_ERROR))
     keys = [_canonical(composition) for composition in compositions]
     for sampling in {release.sampling for key in keys for release, _ in key}:
         check_accountable(sampling=sampling, relation=relation, accountant=accountant)
     return _largest(keys, stages)
 
 
-def max_fast_upper_bound(
-    compositions: Sequence[Composition], *, delta: float, relation: Relation
-) -> tuple[float, int]:
+def max_fast_upper_bound(compositions: Sequence[Composition], *, delta: float, relation: Relation) -> tuple[float, int]:
     """The largest ``fast_upper_bound`` of many compositions, and the index of one that attains it."""
     _checked(delta)
     keys = [_canonical(composition) for composition in compositions]
@@ -151,9 +145,7 @@ def _canonical(composition: Composition) -> Key:
 
 
 @lru_cache(maxsize=65536)
-def _epsilon(
-    key: Key, delta: float, relation: Relation, accountant: Accountant, error: float = _PLD_ERROR
-) -> Epsilon:
+def _epsilon(key: Key, delta: float, relation: Relation, accountant: Accountant, error: float) -> Epsilon:
     samplings = {release.sampling for release, _ in key}
     if relation == "replace_one" and {"poisson", "fixed_size"} <= samplings:
         raise ConfigError(
@@ -181,7 +173,8 @@ def _noiseless(key: Key) -> bool:
 def _closed_form(key: Key, delta: float, relation: Relation) -> float:
     """Without amplification: Gaussian DP with mu = s sqrt(sum 1/z^2). Valid for every sampling."""
     mu = sensitivity(relation) * math.sqrt(sum(times / release.noise_multiplier**2 for release, times in key))
-    return float(get_epsilon_gaussian(1 / mu, delta))
+    with np.errstate(all="ignore"):
+        return float(get_epsilon_gaussian(1 / mu, delta))
 
 
 def _renyi(
@@ -320,11 +313,19 @@ class _Box:
 
     def corner(self) -> Key:
         """At least as costly as any member."""
-        noise, rate, times = self.parts[:, :, 0].min(0), self.parts[:, :, 1].max(0), self.parts[:, :, 2].max(0)
+        noise, rate, times = (
+            self.parts[:, :, 0].min(0),
+            self.parts[:, :, 1].max(0),
+            self.parts[:, :, 2].max(0),
+        )
         counts: dict[SampledGaussian, int] = {}
         for (sampling, population, cohort), z, q, n in zip(self.shape, noise, rate, times, strict=True):
             release = SampledGaussian(
-                noise_multiplier=float(z), sampling=sampling, rate=float(q), population=population, cohort=cohort
+                noise_multiplier=float(z),
+                sampling=sampling,
+                rate=float(q),
+                population=population,
+                cohort=cohort,
             )
             counts[release] = counts.get(release, 0) + int(n)
         return tuple(sorted(counts.items()))

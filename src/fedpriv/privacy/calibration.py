@@ -22,7 +22,6 @@ from fedpriv.privacy.sampled_gaussian import (
     check_accountable,
 )
 
-_DECIMALS = 6
 _SLACK = 1e-3  # relative, below the target: as close as a calibration needs to come
 _LEAST, _MOST = 1e-3, 1e6  # noise multipliers searched
 _MAX_EVALUATIONS = 12
@@ -145,7 +144,7 @@ def _bins(pairs: npt.NDArray[np.float64]) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def _rounded_up(z: float) -> float:
-    return round(math.ceil(z * 10**_DECIMALS - 1e-9) / 10**_DECIMALS, _DECIMALS)
+    return round(math.ceil(z * 1e6 - 1e-9) / 1e6, 6)
 
 
 def _bracketed(bound: Callable[[float], float], target: float) -> float:

@@ -78,7 +78,9 @@ class ClippingGrid:
             return ClippedUpdate(
                 values=torch.zeros(update.shape, dtype=torch.int64), norm=math.nan, clipped=True
             )
-        factor = 1.0 if norm <= self.clipping_norm * (1 - _SLACK) else self.clipping_norm / norm * (1 - _SLACK)
+        factor = (
+            1.0 if norm <= self.clipping_norm * (1 - _SLACK) else self.clipping_norm / norm * (1 - _SLACK)
+        )
         values = (update * (factor / self.step)).trunc_().to(torch.int64)
         return ClippedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
 

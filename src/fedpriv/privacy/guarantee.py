@@ -63,25 +63,22 @@ class Guarantee:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "not_covered": list(self.not_covered)}
 
-    def in_words(self) -> str:
-        """One paragraph that can be quoted."""
-        person = "training example" if self.unit == "example" else "client (all of its data)"
-        change = {
-            "add_or_remove_one": f"adding or removing one {person}",
-            "replace_one": f"replacing one {person} by another",
-            "zero_out": f"replacing one {person}'s contribution by nothing",
-        }[self.relation]
-        keeper = (
-            "Each client adds the noise itself"
-            if self.trust_model == "local"
-            else "A trusted server adds the noise"
-        )
-        caveat = "" if self.noise_secret else " The noise derives from a recorded seed: simulation only."
-        return (
-            f"({self.epsilon:.4g}, {self.delta:.3g})-differential privacy for {change}, against {self.observer}. "
-            f"{keeper}. Accounted by {self.method} over {self.releases} releases in {self.rounds} rounds."
-            f"{caveat} Not covered: {'; '.join(self.not_covered)}."
-        )
+
+def in_words(guarantee: Mapping[str, Any]) -> str:
+    """One paragraph that can be quoted, from what ``to_json`` gives."""
+    person = "training example" if guarantee["unit"] == "example" else "client (all of its data)"
+    change = {
+        "add_or_remove_one": f"adding or removing one {person}",
+        "replace_one": f"replacing one {person} by another",
+        "zero_out": f"replacing one {person}'s contribution by nothing",
+    }[guarantee["relation"]]
+    keeper = "Each client" if guarantee["trust_model"] == "local" else "A trusted server"
+    return (
+        f"({guarantee['epsilon']:.4g}, {guarantee['delta']:.3g})-differential privacy for {change}, against "
+        f"{guarantee['observer']}. {keeper} adds the noise. Accounted by {guarantee['method']} over "
+        f"{guarantee['releases']} releases in {guarantee['rounds']} rounds. "
+        f"Not covered: {'; '.join(guarantee['not_covered'])}."
+    )
 
 
 def state_guarantee(

@@ -101,12 +101,11 @@ class ReleaseEntry:
     def releases(self) -> Iterable[tuple[int, SampledGaussian, int]]:
         """(participant, what was released, how often); the multiplier is derived from the raw noise."""
         if isinstance(self.clients, str):
-            yield EVERY_CLIENT, self._release(self.rate, self.noise_std), int(self.steps)  # type: ignore[arg-type]
-            return
-        for client, rate, std, steps in zip(
-            self.clients, self.rate, self.noise_std, self.steps, strict=True  # type: ignore[arg-type]
-        ):
-            yield client, self._release(rate, std), steps
+            columns: list[Any] = [[EVERY_CLIENT], [self.rate], [self.noise_std], [self.steps]]
+        else:
+            columns = [self.clients, self.rate, self.noise_std, self.steps]
+        for client, rate, noise_std, steps in zip(*columns, strict=True):
+            yield client, self._release(rate, noise_std), steps
 
     def _release(self, rate: float, noise_std: float) -> SampledGaussian:
         fixed_size = self.sampling == "fixed_size"

@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from .sampled_gaussian import Composition
 from .ledger import ReleaseEntry
+from .sampled_gaussian import Composition
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,11 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Self
 
+from flwr.app import Message
+
 from fedpriv.errors import FedprivError
 
-from .flower_private import Message, node_context
+from .flower_private import node_context
 
 BuildClientApp = Callable[[], Callable[..., Message]]
 

@@ -65,7 +65,9 @@ class LocalTrainer(Protocol):
 
 
 def isolated(
-    train_one: Callable[[torch.Tensor, ClientWork], ClientResult], start: torch.Tensor, work: Sequence[ClientWork]
+    train_one: Callable[[torch.Tensor, ClientWork], ClientResult],
+    start: torch.Tensor,
+    work: Sequence[ClientWork],
 ) -> Iterator[ClientResult]:
     """Runs ``train_one`` client by client; one that raises is a failed client, not a failed round."""
     for item in work:

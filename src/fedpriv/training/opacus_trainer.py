@@ -1,6 +1,7 @@
 """Example-level DP-SGD by Opacus: the reference engine, and what a real node runs."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,11 +16,15 @@ from .interface import ClientResult, ClientWork, isolated
 from .sgd import OptimizerFactory, add_proximal_gradient, trainable
 from .tasks import Task
 
+# Opacus' hooks see no input that requires gradients at the first layer, which is as it should be.
+warnings.filterwarnings("ignore", message="Full backward hook is firing")
+
 
 class OpacusTrainer:
     """DP-SGD (Abadi et al. 2016, Algorithm 1) with Poisson batches, one client after another.
 
-    The noisy sum is divided by the expected batch, never by the drawn one. Model and hooks are built once; parameters, data and coins are swapped in.
+    The noisy sum is divided by the expected batch, never by the drawn one. Model and hooks are built once;
+    parameters, data and coins are swapped in.
 
     | batch | what happens |
     | --- | --- |
@@ -78,7 +83,7 @@ class OpacusTrainer:
             if len(batch):
                 loss = self._task.loss_sum(self._grad_sampler(x[batch]), y[batch])
                 loss.backward()
-                seen, loss_sum = seen + len(batch), loss_sum + float(loss)
+                seen, loss_sum = seen + len(batch), loss_sum + float(loss.detach())
             self._clip(optimizer, batch_is_empty=len(batch) == 0)
             optimizer.add_noise()
             optimizer.scale_grad()
@@ -104,4 +109,3 @@ class OpacusTrainer:
             p.summed_grad = None
             p.grad_sample = torch.nan_to_num(p.grad_sample, nan=0.0, posinf=0.0, neginf=0.0)
         optimizer.clip_and_accumulate()
-

@@ -8,10 +8,10 @@ import torch
 
 from fedpriv.streams import Streams
 
-from ..sampled_gaussian import Composition
 from ..clipping import ClippingGrid
 from ..ledger import EVERY_CLIENT, ReleaseEntry
 from ..mechanism import EncodedUpdate
+from ..sampled_gaussian import Composition
 from ..sampling import CohortSampler
 
 

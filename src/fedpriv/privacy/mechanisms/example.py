@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..sampled_gaussian import Composition, SampledGaussian
 from ..ledger import ReleaseEntry
 from ..mechanism import EncodedUpdate
+from ..sampled_gaussian import Composition, SampledGaussian
 from .no_privacy import weigh, weighted_mean
 
 
@@ -34,7 +34,8 @@ class ExampleGaussian:
     unit: str = "example"
 
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
-        return self.noise_multipliers[cohort]
+        noise: np.ndarray = self.noise_multipliers[cohort]
+        return noise
 
     def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
         return weigh(update, weight=weight)

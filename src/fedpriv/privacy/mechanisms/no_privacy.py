@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..sampled_gaussian import Composition
 from ..ledger import ReleaseEntry
 from ..mechanism import EncodedUpdate
+from ..sampled_gaussian import Composition
 
 
 def weigh(update: torch.Tensor, *, weight: float) -> EncodedUpdate:

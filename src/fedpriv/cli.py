@@ -1,0 +1,230 @@
+"""The command line. Light until a command runs: `fedpriv --help` imports nothing heavy."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+from fedpriv import __version__
+from fedpriv.errors import FedprivError
+
+_RUN_EXAMPLES = """\
+examples:
+  fedpriv run                                            the default: mnist5k_example_dp
+  fedpriv run experiment=digits_smoke                    seconds, to see that all is well
+  fedpriv run privacy.epsilon=3 seed=1                   another budget, another seed
+  fedpriv run privacy=none                               the same without privacy
+  fedpriv run experiment=mnist5k_client_dp privacy.noise_multiplier=1.0 privacy.epsilon=null
+  fedpriv run data=arrays data.path=mine.npz model=mlp partition=iid partition.num_clients=50
+  fedpriv run model._target_=mypackage.MyNet             any torch.nn.Module
+  fedpriv run --config-dir=mine experiment=my_preset     presets of your own, in mine/experiment/
+
+A run is a folder, output_dir/name/run id. The same experiment again is reported, not trained again
+(force=true trains it again); an unfinished one goes on where it stopped.
+exit codes: 0 done, 2 bad input, 3 budget exhausted before the first release, 130 interrupted, 1 anything else
+"""
+
+
+def console() -> NoReturn:
+    """Entry point of the `fedpriv` command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; returns the exit code. Errors are one message on stderr, never a traceback.
+
+    FEDPRIV_DEBUG=1 shows the traceback of an unexpected error.
+    """
+    arguments = _parser().parse_args(argv)
+    if arguments.command is None:
+        _parser().print_help()
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop: leave a resumable folder
+    try:
+        code: int = arguments.command(arguments)
+    except FedprivError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("FEDPRIV_DEBUG"):
+            raise
+        return _fail(f"{type(error).__name__}: {error} (FEDPRIV_DEBUG=1 shows where)", 1)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fedpriv.config import compose
+
+    config = compose(arguments.overrides, config_dir=arguments.config_dir)
+    _prepare()
+    from fedpriv import experiment
+    from fedpriv.progress import TerminalReporter
+
+    with closing(TerminalReporter()) as reporter:
+        experiment.run(config, reporter=reporter)
+    return 0
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    _prepare()
+    from fedpriv import experiment
+    from fedpriv.progress import TerminalReporter
+
+    with closing(TerminalReporter()) as reporter:
+        experiment.resume(arguments.run, reporter=reporter)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from fedpriv.reports.show import show
+
+    show(arguments.run)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from fedpriv.verification import verify
+
+    verdict = verify(arguments.run)
+    for line in verdict.lines:
+        print(line)
+    return 0 if verdict.holds else 1
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from fedpriv.config import compose
+
+    config = compose(arguments.overrides, config_dir=arguments.config_dir)
+    _prepare()
+    import rich
+
+    from fedpriv.assembly import load_data
+    from fedpriv.data import describe, draw_partition
+
+    data = load_data(config)
+    rich.print(describe(data))
+    if arguments.png is not None:
+        draw_partition(data, arguments.png)
+        print(f"Drawn to {arguments.png}")
+    return 0
+
+
+def _prepare() -> None:
+    """What only a person at a terminal wants: libraries' warnings out of the way, own modules importable."""
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # `_target_` may name a module in the current folder
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fedpriv",
+        description="Federated learning with differential privacy, simulated and accounted for.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`fedpriv run --help` explains experiments, with examples.",
+    )
+    parser.set_defaults(command=None)
+    parser.add_argument("--version", action="version", version=f"fedpriv {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    run = _command(commands, "run", _run, "train an experiment, or go on with it", epilog=_run_help)
+    _takes_overrides(run)
+    resume = _command(commands, "resume", _resume, "go on with the run in a folder")
+    show = _command(commands, "show", _show, "what a run is, reached and guarantees")
+    verify = _command(
+        commands,
+        "verify",
+        _verify,
+        "recompute a run's epsilon from its ledger: 0 holds, 1 does not, 2 unreadable",
+    )
+    for command in (resume, show, verify):
+        command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    data = _command(commands, "data", _data, "clients, sizes and label mix of an experiment's data")
+    _takes_overrides(data)
+    data.add_argument("--png", type=Path, metavar="FILE", help="draw the partition")
+    return parser
+
+
+class _HelpOnDemand(argparse.ArgumentParser):
+    """Builds its epilog only when help is asked for."""
+
+    make_epilog: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.make_epilog is not None:
+            self.epilog = self.make_epilog()
+        return super().format_help()
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    text: str,
+    *,
+    epilog: Callable[[], str] | None = None,
+) -> argparse.ArgumentParser:
+    commands._parser_class = _HelpOnDemand
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text.capitalize() + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if isinstance(parser, _HelpOnDemand):
+        parser.make_epilog = epilog
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _takes_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="GROUP=CHOICE or KEY=VALUE")
+    parser.add_argument(
+        "--config-dir", type=Path, metavar="DIR", help="a folder of your own groups and presets"
+    )
+
+
+def _run_help() -> str:
+    from fedpriv.config import conf_dir
+
+    lines = ["groups and their choices (the files of conf/):"]
+    for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
+        lines.append(f"\n  {group.name}=")
+        for choice in sorted(group.glob("*.yaml")):
+            lines.append(f"    {choice.stem:<26}{_first_comment(choice)}")
+    return "\n".join(lines) + "\n\n" + _KEYS + "\n" + _RUN_EXAMPLES
+
+
+_KEYS = """\
+keys, with their defaults (others: `fedpriv run --help` of your preset's file, and conf/):
+  seed=0 rounds=10 workers=1 threads=1 device=cpu output_dir=outputs name=PRESET force=false
+  privacy.epsilon privacy.delta=n^-1.1 privacy.noise_multiplier privacy.max_grad_norm privacy.clipping_norm
+  privacy.accountant=auto|pld|rdp|prv|opacus_rdp privacy.relation=auto|add_or_remove_one|replace_one|zero_out
+  privacy.calibration=per_client|shared privacy.accept_weak_delta=false
+  sampling.cohort=everybody partition.num_clients=10 partition.alpha=0.5 partition.min_examples
+  training.batch_size=32 training.local_epochs=1 training.lr=0.1 training.engine=auto
+  federation.dropout=0 clients_per_node=any evaluation.every=1 evaluation.clients=true fix_model=false
+  seeds.data seeds.sampling seeds.model seeds.noise (secret: drawn from the system, deleted at the end)
+"""
+
+
+def _first_comment(path: Path) -> str:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# ") and not line.startswith("# @"):
+            return line[2:].split(". ")[0].rstrip(".")
+    return ""
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"fedpriv: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,97 @@
+"""One run, in the terminal: what it is, what it reached, what it guarantees."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedpriv.privacy.guarantee import in_words
+from fedpriv.records.run_folder import RunFolder
+from fedpriv.records.run_record import RunRecord
+from fedpriv.records.tables import read_table
+
+_ROUNDS_SHOWN = 12
+
+
+def headline(record: RunRecord) -> Iterator[str]:
+    """The answer in a few plain lines."""
+    accuracy, loss = record.metrics.get("test_accuracy"), record.metrics.get("test_loss")
+    status = record.status.replace("_", " ")
+    yield f"{record.name} ({record.run_id}): {status}, {record.rounds} rounds, {record.seconds:.1f} s"
+    if accuracy is not None and loss is not None:
+        yield f"Test accuracy {accuracy:.4f}, test loss {loss:.4f}"
+    guarantee = record.guarantee
+    if guarantee is None:
+        yield "Guarantee: none. Nothing is claimed about this run."
+        return
+    yield (
+        f"Guarantee: epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:.3g}; unit {guarantee['unit']}, "
+        f"relation {guarantee['relation']}, trust model {guarantee['trust_model']}, "
+        f"accountant {guarantee['accountant']}"
+    )
+
+
+def show(path: Path) -> None:
+    """Print the run in ``path``.
+
+    Raises:
+        InputError: no run folder, or a damaged one.
+    """
+    folder = RunFolder(path)
+    record = folder.read_run_json()
+    console = Console(highlight=False)
+    for line in headline(record):
+        console.print(escape(line), soft_wrap=True)
+    if record.error:
+        console.print(f"Error: {escape(record.error)}", soft_wrap=True)
+    console.print()
+    rounds = read_table(path, "rounds").to_pylist()
+    if rounds:
+        console.print(_rounds_table(rounds))
+    if record.guarantee is not None:
+        console.print(_guarantee_table(record.guarantee))
+        console.print()
+        console.print(escape(in_words(record.guarantee)), soft_wrap=True)
+
+
+def _rounds_table(rounds: list[Mapping[str, Any]]) -> Table:
+    table = Table(title="Rounds")
+    columns = {
+        "round": "round",
+        "cohort": "cohort",
+        "replied": "replied",
+        "train loss (diagnostic)": "diagnostic_train_loss",
+        "test accuracy": "test_accuracy",
+        "test loss": "test_loss",
+        "epsilon (at most)": "epsilon",
+        "seconds": "seconds",
+    }
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    step = max(1, -(-len(rounds) // _ROUNDS_SHOWN))
+    shown = [*rounds[:-1][::step], rounds[-1]]
+    for row in shown:
+        table.add_row(*(_text(row.get(key)) for key in columns.values()))
+    return table
+
+
+def _guarantee_table(guarantee: Mapping[str, Any]) -> Table:
+    table = Table(title="Guarantee", show_header=False)
+    table.add_column("field")
+    table.add_column("value", overflow="fold")
+    for key, value in guarantee.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        elif isinstance(value, list):
+            value = "; ".join(str(item) for item in value)
+        table.add_row(key.replace("_", " "), escape(_text(value)))
+    return table
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
