@@ -1,5 +1,8 @@
 """The federated algorithm: messages, the client's and the server's half, as Flower apps."""
 
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
 from .algorithm import FederatedAveraging, Observer, RoundOutcome, ServerState
 from .client_app import make_client_app
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
@@ -11,9 +14,11 @@ __all__ = [
     "DROPPED",
     "FAILED",
     "REPLIED",
+    "ClientApp",
     "EvaluateReply",
     "EvaluateTask",
     "FederatedAveraging",
+    "Grid",
     "Node",
     "Observer",
     "RoundOutcome",
