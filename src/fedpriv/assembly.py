@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.clientapp import ClientApp
 from torch import nn
 
 from fedpriv import __version__
 from fedpriv.config import Config, run_id
 from fedpriv.data import Dataset, FederatedData, federate
 from fedpriv.errors import ConfigError
-from fedpriv.federation import Node, make_client_app
+from fedpriv.federation import ClientApp, Node, make_client_app
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import (
     AllClients,

@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
 
 from fedpriv import __version__
 from fedpriv.assembly import Experiment
@@ -21,7 +19,9 @@ from fedpriv.evaluation import accuracy_spread, evaluate_global
 from fedpriv.federation import (
     DROPPED,
     FAILED,
+    ClientApp,
     FederatedAveraging,
+    Grid,
     RoundOutcome,
     ServerOptimizer,
     ServerState,

@@ -23,8 +23,8 @@ def resolve(*, path: str | None, root: str | None, key: str) -> Path:
         raise ConfigError(f"{key} is not set: give the file, e.g. {key}=folder/file.")
     file = Path(root or "").expanduser() / Path(path).expanduser()
     if not file.is_file():
-        mend = f"Check {key}" + (f" and data.root={root}" if root and not Path(path).is_absolute() else "")
-        raise DataError(f"There is no file {file}. {mend}.")
+        mend = "" if Path(path).is_absolute() else f" and data.root={root or 'DIR (where relative paths start)'}"
+        raise DataError(f"There is no file {file}. Check {key}{mend}.")
     return file
 
 
