@@ -51,7 +51,7 @@ Key = tuple[tuple[SampledGaussian, int], ...]
 _NO_NOISE = 1e-6  # noise multipliers below this are not told from 0
 _LARGE = 300.0  # beyond this epsilon a PLD would cost gigabytes, and nobody reads its third digit
 _PLD_ERROR, _ROUGH_PLD_ERROR = 3.5e-4, 5e-3  # aimed at, absolute, always upwards
-_PLD_STEP_POINTS, _PLD_POINTS = 150_000, 4_000_000  # about a second, and half a gigabyte
+_PLD_STEP_POINTS, _PLD_POINTS = 100_000, 4_000_000  # about a second, and half a gigabyte
 _PRV_POINTS = 4_000_000
 _RELATIONS = {
     "add_or_remove_one": NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -202,7 +202,7 @@ def _rdp(key: Key, delta: float, relation: Relation) -> Epsilon:
 
 def _pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
     bound = _fast(key, delta, relation)
-    fallback = f"RDP upper bound (too large, or delta too small, for PLD; dp-accounting {version('dp-accounting')})"
+    fallback = "RDP upper bound (epsilon too large, or delta too small, for a PLD)"
     if bound > _LARGE:
         renyi = bound if relation == "replace_one" else _rdp(key, delta, relation).value
         return Epsilon(min(bound, renyi), fallback)
@@ -230,7 +230,8 @@ def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, erro
     variance, reach = 0.0, 0.0
     for release, times in key:
         z, q = release.noise_multiplier, release.rate
-        variance += times * q**2 * math.expm1(min((sensitivity(relation) / z) ** 2, 3.0))
+        x = min(z**-2, 5.0)
+        variance += times * q**2 * (4 * math.sinh(x) if relation == "replace_one" else math.expm1(x))
         reach = max(reach, math.log1p(q * math.expm1(min(10.5 / z + 0.5 / z**2, 700.0))))
     wanted = math.sqrt(12 * error / (steps * (1 + math.sqrt(-2 * math.log(delta) / variance))))
     affordable = max(reach / _PLD_STEP_POINTS, 4 * bound / _PLD_POINTS)

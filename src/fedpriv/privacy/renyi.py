@@ -24,7 +24,9 @@ Curve = npt.NDArray[np.float64]
 LIBRARY_ORDERS: Curve = np.array(
     [1 + x / 10 for x in range(1, 100)] + [*range(11, 64), 72, 80, 96, 112, 128, 160, 192, 256, 384, 512, 1024]
 )
-FAST_ORDERS: Curve = np.array([*range(2, 32), *range(32, 64, 4), 64, 80, 96, 128, 192, 256, 512, 1024], dtype=float)
+_WHOLE_ORDERS: Curve = np.array([*range(2, 32), *range(32, 64, 4), 64, 80, 96, 128, 192, 256, 512, 1024], dtype=float)
+_LOW_ORDERS: Curve = np.array([1.1, 1.2, 1.35, 1.5, 1.75])  # what a large epsilon is best read from
+FAST_ORDERS: Curve = np.concatenate([_LOW_ORDERS, _WHOLE_ORDERS])
 
 _ROUNDING = 1e-14  # log-sum-exp near log(1): keeps a curve from falling below the truth by its own rounding
 
@@ -57,10 +59,12 @@ def fast_curve(release: SampledGaussian, relation: Relation) -> Curve:
     if release.sampling == "all":
         return unamplified
     if release.sampling == "fixed_size":
-        return _capped(_without_replacement(q, z / 2, FAST_ORDERS), unamplified)
-    if relation != "replace_one":
-        return _capped(_poisson(q, z, FAST_ORDERS), unamplified)
-    return _capped(_poisson_replaced(q, z, FAST_ORDERS), unamplified)
+        low, whole = np.full(len(_LOW_ORDERS), np.nan), _without_replacement(q, z / 2, _WHOLE_ORDERS)
+    elif relation == "replace_one":
+        low, whole = _replaced(q, z, _LOW_ORDERS), _replaced(q, z, _WHOLE_ORDERS)
+    else:
+        low, whole = _removed(q, z, _LOW_ORDERS), _poisson(q, z, _WHOLE_ORDERS)
+    return _capped(np.concatenate([low, whole]), unamplified)
 
 
 def _gaussian(release: SampledGaussian, relation: Relation, orders: Curve) -> Curve:
@@ -78,18 +82,28 @@ def _poisson(q: float, z: float, orders: Curve) -> Curve:
     return np.asarray(logsumexp(terms, axis=1)) / (orders - 1)
 
 
-def _poisson_replaced(q: float, z: float, orders: Curve) -> Curve:
-    """Replace-one under Poisson: D((1-q) N(0) + q N(1) || (1-q) N(0) + q N(-1)), the same both ways by symmetry.
+def _removed(q: float, z: float, orders: Curve) -> Curve:
+    """Add-or-remove-one under Poisson: D((1-q) N(0) + q N(1) || N(0)), the larger of the two directions."""
+    return _divergence(q, z, orders, replaced=False)
 
-    One integral an order by the trapezoid rule, whose error on analytic integrands falls exponentially: the step
-    resolves the noise and stays well inside the strip of width pi z^2 without zeros of the mixtures.
+
+def _replaced(q: float, z: float, orders: Curve) -> Curve:
+    """Replace-one under Poisson: D((1-q) N(0) + q N(1) || (1-q) N(0) + q N(-1)), the same both ways."""
+    return _divergence(q, z, orders, replaced=True)
+
+
+def _divergence(q: float, z: float, orders: Curve, *, replaced: bool) -> Curve:
+    """One integral an order by the trapezoid rule, whose error on analytic integrands falls exponentially.
+
+    The step resolves the noise and stays well inside the strip of half width pi z^2 without zeros of the mixtures.
+    NaN for high orders at little noise, where they are no use.
     """
-    top = 64.0 if z < 1 else orders.max()  # little noise makes high orders useless; they are left to the cap
+    top = min(64.0, orders.max()) if z < 1 else orders.max()
     step = min(z / 10, z**2 / 3)
     x = np.arange(-12 * z - 1, top + 12 * z + 1, step)
-    towards, away = ((np.log(q) + (side * 2 * x - 1) / (2 * z**2)) for side in (1, -1))
-    base = np.log1p(-q)
-    log_p, log_q = np.logaddexp(base, towards), np.logaddexp(base, away)
+    # densities relative to N(0, z^2)
+    log_p = np.logaddexp(np.log1p(-q), np.log(q) + (2 * x - 1) / (2 * z**2))
+    log_q = np.logaddexp(np.log1p(-q), np.log(q) - (2 * x + 1) / (2 * z**2)) if replaced else np.zeros_like(x)
     alpha = orders[orders <= top][:, None]
     exponents = alpha * log_p + (1 - alpha) * log_q - x**2 / (2 * z**2)
     log_moments = np.asarray(logsumexp(exponents, axis=1)) + np.log(step / (z * np.sqrt(2 * np.pi)))
