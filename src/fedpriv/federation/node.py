@@ -100,7 +100,8 @@ class Node:
             examples=partial(self.data.client, client),
             state=task.states.get(client, {}),
             noise_multiplier=noise_multiplier,
-            batches=self.streams.rng("batches", *position),
+            # another attempt, other coins: shared ones would void the amplification that both are accounted with
+            batches=self.streams.rng("batches", *position, task.attempt),
             noise=self.streams.torch_generator("noise", *position, task.attempt, device=self.device),
             torch_state=self.streams.torch_state("training", *position),
         )

@@ -19,11 +19,11 @@ class PoissonBatches:
     local_epochs: int
 
     def rate(self, num_examples: int) -> float:
-        """Chance of one example to be in one batch: min(1, batch_size / num_examples)."""
-        return min(1.0, self.batch_size / num_examples)
+        """Chance of one example to be in one batch: min(1, batch_size / num_examples), and 1 where there is none."""
+        return min(1.0, self.batch_size / max(num_examples, 1))
 
     def steps(self, num_examples: int) -> int:
-        """Noisy steps of one participation."""
+        """Noisy steps of one participation; none without examples."""
         return self.local_epochs * math.ceil(num_examples / self.batch_size)
 
     def expected_size(self, num_examples: int) -> float:

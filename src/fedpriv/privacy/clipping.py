@@ -13,10 +13,8 @@ import torch
 from fedpriv.errors import ConfigError
 
 _GRID_BITS = 30
-# Rounding of a float64 norm is far below this for any d < 2**32; scaling by (1 - slack) keeps the exact norm
-# at or under the bound.
-_SLACK = 2.0**-32
 _EXACT_FLOAT = 2**53
+_LEAST, _MOST = 1e-100, 1e100  # beyond, squares of what matters underflow or overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class ClippingGrid:
     moves the sum by at most ``clipping_norm``.
 
     Args:
-        clipping_norm: L2 bound of one client's whole update, > 0.
+        clipping_norm: L2 bound of one client's whole update, from 1e-100 to 1e100.
         summands: most clients that one sum may hold; sums stay exact below 2**53.
     """
 
@@ -58,8 +56,10 @@ class ClippingGrid:
     summands: int
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.clipping_norm) and self.clipping_norm > 0):
-            raise ConfigError(f"privacy.clipping_norm must be a positive number, not {self.clipping_norm}.")
+        if not _LEAST <= self.clipping_norm <= _MOST:
+            raise ConfigError(
+                f"privacy.clipping_norm must lie between {_LEAST:g} and {_MOST:g}, not be {self.clipping_norm}."
+            )
         if self.summands * 2 ** (_GRID_BITS + 1) > _EXACT_FLOAT:
             raise ConfigError(
                 f"A sum over {self.summands} clients does not fit the exact integer grid "
@@ -78,12 +78,16 @@ class ClippingGrid:
             return ClippedUpdate(
                 values=torch.zeros(update.shape, dtype=torch.int64), norm=math.nan, clipped=True
             )
-        factor = (
-            1.0 if norm <= self.clipping_norm * (1 - _SLACK) else self.clipping_norm / norm * (1 - _SLACK)
-        )
+        safe_norm = self.clipping_norm * (1 - _rounding(update.numel()))
+        factor = 1.0 if norm <= safe_norm else safe_norm / norm
         values = (update * (factor / self.step)).trunc_().to(torch.int64)
         return ClippedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
 
     def decode(self, total: torch.Tensor) -> torch.Tensor:
         """A sum of encoded updates (int64) as float64, exactly."""
         return total.to(torch.float64) * self.step
+
+
+def _rounding(size: int) -> float:
+    """What float64 can lose of a norm of ``size`` coordinates, whatever the order of summation, relative."""
+    return (size + 64) * 2.0**-53

@@ -67,6 +67,7 @@ class OpacusTrainer:
         x, y = (tensor.to(self._device) for tensor in work.examples())
         self._layout.load_into(self._model, start)
         self._model.train()
+        self._forget_broken_passes()
         optimizer = DPOptimizer(
             self._make_optimizer(trainable(self._model)),
             noise_multiplier=work.noise_multiplier,
@@ -96,6 +97,15 @@ class OpacusTrainer:
             state=work.state,
             metrics={"loss": loss_sum / seen if seen else math.nan, "examples": float(seen)},
         )
+
+    def _forget_broken_passes(self) -> None:
+        """A client that raised between forward and backward would leave its activations to the next one."""
+        for module in self._model.modules():
+            for leftover in ("activations", "max_batch_len"):
+                module.__dict__.pop(leftover, None)
+        for p in trainable(self._model):
+            p.__dict__.pop("_current_grad_sample", None)
+            p._forward_counter = 0  # type: ignore[attr-defined]
 
     def _clip(self, optimizer: DPOptimizer, *, batch_is_empty: bool) -> None:
         if batch_is_empty:

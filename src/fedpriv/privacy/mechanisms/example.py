@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedpriv.errors import FedprivError
+
 from ..ledger import ReleaseEntry
 from ..mechanism import EncodedUpdate
 from ..sampled_gaussian import Composition, SampledGaussian
@@ -46,9 +48,10 @@ class ExampleGaussian:
         return weighted_mean(total, total_weight=total_weight)
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
-        if not self._noisy(cohort):
+        training = cohort[self.steps[cohort] > 0]
+        if not self._noisy(training):
             return None
-        multipliers = self.noise_multipliers[cohort]
+        multipliers = self.noise_multipliers[training]
         return ReleaseEntry(
             mechanism=self.name,
             unit=self.unit,
@@ -59,16 +62,16 @@ class ExampleGaussian:
             sampling="poisson",
             population=len(self.rates),
             cohort=len(cohort),
-            clients=tuple(cohort.tolist()),
-            rate=tuple(self.rates[cohort].tolist()),
+            clients=tuple(training.tolist()),
+            rate=tuple(self.rates[training].tolist()),
             noise_multiplier=tuple(multipliers.tolist()),
             noise_std=tuple((multipliers * self.max_grad_norm).tolist()),
-            steps=tuple(self.steps[cohort].tolist()),
+            steps=tuple(self.steps[training].tolist()),
             group=None,
         )
 
     def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
-        taking_part = np.flatnonzero(participations)
+        taking_part = np.flatnonzero(participations * self.steps)
         if not self._noisy(taking_part):
             return {}
         stds = self.noise_multipliers * self.max_grad_norm / self.max_grad_norm  # as the ledger derives it
@@ -86,4 +89,10 @@ class ExampleGaussian:
         }
 
     def _noisy(self, clients: np.ndarray) -> bool:
-        return bool(len(clients)) and bool(np.all(self.noise_multipliers[clients] > 0))
+        noisy = self.noise_multipliers[clients] > 0
+        if noisy.any() and not noisy.all():
+            raise FedprivError(
+                f"No noise was planned for clients {clients[~noisy].tolist()}, but for others of their cohort. Nothing "
+                "was released; please report this with the run's config.yaml."
+            )
+        return bool(noisy.any())
