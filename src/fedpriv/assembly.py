@@ -85,8 +85,8 @@ class Experiment:
             input_shape=self.data.input_shape,
             num_classes=self.data.num_classes,
         )
-        local_optimizer(self.config)(self.new_model().parameters())
-        self.server_optimizer([nn.Parameter(torch.zeros(1))])
+        _check_optimizer(local_optimizer(self.config), "training.optimizer")
+        _check_optimizer(self.server_optimizer, "strategy.optimizer")
         sampler = self.sampler(self.streams(None))
         if self.config.privacy.mechanism != "none":
             check_accountable(
@@ -384,13 +384,32 @@ def _optimizer(make: Any, parameters: Any, where: str) -> torch.optim.Optimizer:
     return optimizer
 
 
+def _check_optimizer(make: Any, where: str) -> None:
+    """A trial step: some optimizers need a closure, or sparse gradients."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    optimizer = make([parameter])
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: {type(optimizer).__name__} cannot take a plain step ({error}). Use another, such as "
+            "torch.optim.SGD."
+        ) from error
+
+
 def _check_device(name: str) -> None:
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device={name} is unknown; use cpu, cuda or cuda:N.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch finds no CUDA device here; use device=cpu.")
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is unknown; use cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={name}, but torch finds {torch.cuda.device_count() or 'no'} CUDA devices here; use device=cpu"
+            f"{' or cuda' if torch.cuda.is_available() else ''}."
+        )
 
 
 def _given(value: float | None) -> float:

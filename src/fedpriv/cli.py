@@ -2,15 +2,19 @@
 
 import argparse
 import os
+import re
+import shutil
 import signal
 import sys
+import textwrap
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 from fedpriv import __version__
-from fedpriv.errors import FedprivError
+from fedpriv.errors import FedprivError, InputError
 
 _RUN_EXAMPLES = """\
 examples:
@@ -39,11 +43,12 @@ def main(argv: Sequence[str]) -> int:
 
     FEDPRIV_DEBUG=1 shows the traceback of an unexpected error.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     if arguments.command is None:
         _parser().print_help()
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop: leave a resumable folder
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop: leave a resumable folder
     try:
         code: int = arguments.command(arguments)
     except FedprivError as error:
@@ -56,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("FEDPRIV_DEBUG"):
             raise
-        return _fail(f"{type(error).__name__}: {error} (FEDPRIV_DEBUG=1 shows where)", 1)
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        return _fail(f"{told} (FEDPRIV_DEBUG=1 shows where)", 1)
     return code
 
 
@@ -79,21 +85,21 @@ def _resume(arguments: argparse.Namespace) -> int:
     from fedpriv.progress import TerminalReporter
 
     with closing(TerminalReporter()) as reporter:
-        experiment.resume(arguments.run, reporter=reporter)
+        experiment.resume(_run_folder(arguments.run), reporter=reporter)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from fedpriv.reports.show import show
 
-    show(arguments.run)
+    show(_run_folder(arguments.run))
     return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     from fedpriv.verification import verify
 
-    verdict = verify(arguments.run)
+    verdict = verify(_run_folder(arguments.run))
     for line in verdict.lines:
         print(line)
     return 0 if verdict.holds else 1
@@ -117,6 +123,16 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _run_folder(path: Path) -> Path:
+    """``path``, unless it is plainly the folder of an experiment or of all runs."""
+    if not (path / "run.json").exists():
+        for runs in (sorted(path.glob("*/run.json")), sorted(path.glob("*/*/run.json"))):
+            if runs:
+                told = ", ".join(str(run.parent) for run in runs[:3])
+                raise InputError(f"{path} holds runs but is none. Give one of them: {told}{', ...' * (len(runs) > 3)}")
+    return path
+
+
 def _prepare() -> None:
     """What only a person at a terminal wants: libraries' warnings out of the way, own modules importable."""
     import warnings
@@ -124,6 +140,17 @@ def _prepare() -> None:
     warnings.filterwarnings("ignore")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # `_target_` may name a module in the current folder
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """As argparse, but overrides may stand on both sides of an option."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (any(word.startswith("-") for word in rest) or "overrides" not in arguments):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(command=None)
     parser.add_argument("--version", action="version", version=f"fedpriv {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     run = _command(commands, "run", _run, "train an experiment, or go on with it", epilog=_run_help)
     _takes_overrides(run)
@@ -189,24 +216,26 @@ def _command(
 
 def _takes_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="GROUP=CHOICE or KEY=VALUE")
-    parser.add_argument(
-        "--config-dir", type=Path, metavar="DIR", help="a folder of your own groups and presets"
-    )
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own groups and presets")
 
 
 def _run_help() -> str:
     from fedpriv.config import conf_dir
 
     lines = ["groups and their choices (the files of conf/):"]
+    width = max(60, min(120, shutil.get_terminal_size().columns))
     for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
         lines.append(f"\n  {group.name}=")
         for choice in sorted(group.glob("*.yaml")):
-            lines.append(f"    {choice.stem:<26}{_first_comment(choice)}")
+            indent = f"    {choice.stem:<26}"
+            lines.append(
+                textwrap.fill(_first_comment(choice), width, initial_indent=indent, subsequent_indent=" " * len(indent))
+            )
     return "\n".join(lines) + "\n\n" + _KEYS + "\n" + _RUN_EXAMPLES
 
 
 _KEYS = """\
-keys, with their defaults (others: `fedpriv run --help` of your preset's file, and conf/):
+keys that every run has, with their defaults; a preset sets its own, a choice adds those in its file in conf/:
   seed=0 rounds=10 workers=1 threads=1 device=cpu output_dir=outputs name=PRESET force=false
   privacy.epsilon privacy.delta=n^-1.1 privacy.noise_multiplier privacy.max_grad_norm privacy.clipping_norm
   privacy.accountant=auto|pld|rdp|prv|opacus_rdp privacy.relation=auto|add_or_remove_one|replace_one|zero_out
@@ -221,7 +250,7 @@ keys, with their defaults (others: `fedpriv run --help` of your preset's file, a
 def _first_comment(path: Path) -> str:
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("# ") and not line.startswith("# @"):
-            return line[2:].split(". ")[0].rstrip(".")
+            return re.split(r"(?<!et al)\. ", line[2:])[0].rstrip(".")
     return ""
 
 

@@ -3,12 +3,14 @@
 Keys that every run has get their default here; a choice's own keys get theirs in that choice's file in conf/.
 """
 
+import difflib
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,22 +160,21 @@ def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir: there is no folder {config_dir}.")
-    search = (
-        [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
-    )
+    chosen = [_key_of(override) for override in overrides]
+    search = [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
     ConfigStore.instance().store(name=SCHEMA_NAME, node=Config)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra_compose("config", overrides=[*overrides, *search])
         config = _to_dataclass(composed)
-    except (HydraException, OmegaConfBaseException) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # Hydra lets YAML's own errors through, and ValueError
         raise ConfigError(_readable(error)) from error
-    return check(config, chosen=[override.split("=", 1)[0].lstrip("+~") for override in overrides])
+    return check(config, chosen=chosen)
 
 
 def load(path: Path) -> Config:
@@ -185,9 +186,7 @@ def load(path: Path) -> Config:
     from omegaconf import OmegaConf
 
     try:
-        return check(
-            _to_dataclass(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))), chosen=[]
-        )
+        return check(_to_dataclass(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))), chosen=[])
     except Exception as error:
         raise DamagedRunError(f"{path} is not the config of a run ({_readable(error)}).") from error
 
@@ -219,9 +218,33 @@ def run_id(config: Config, *, data_fingerprint: str, tuning: dict[str, Any], ver
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _key_of(override: str) -> str:
+    """The key or group that an override names."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise ConfigError(
+            f"'{override}' is not KEY=VALUE or GROUP=CHOICE. Quote a value that has special characters: "
+            "\"key='a value'\"."
+        ) from error
+    key = parsed.key_or_group
+    if not key:
+        raise ConfigError(f"'{override}' names no key: write KEY=VALUE or GROUP=CHOICE.")
+    if parsed.is_sweep_override():
+        raise ConfigError(f"{override}: give one value; a list is written {key}=[A,B].")
+    if key.split(".")[0].split("/")[0] == "hydra":
+        raise ConfigError(f"{override}: Hydra's own keys have no effect here; output_dir=DIR says where runs go.")
+    return key
+
+
 def _to_dataclass(composed: Any) -> Config:
     from omegaconf import OmegaConf
 
+    if unknown := next(_unknown_keys(composed, Config, ""), None):
+        raise ConfigError(_unknown(unknown))
     if missing := sorted(OmegaConf.missing_keys(composed)):
         raise ConfigError(f"{missing[0]} must be given, e.g. {missing[0]}=VALUE.")
     config = OmegaConf.to_object(composed)
@@ -230,32 +253,81 @@ def _to_dataclass(composed: Any) -> Config:
     return config
 
 
+def _unknown_keys(composed: Any, kind: Any, prefix: str) -> Iterator[str]:
+    """Keys that ``+key=value`` brought in; omegaconf would drop them without a word."""
+    known = {f.name: f.type for f in fields(kind)}
+    for key in composed:
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif is_dataclass(known[key]):
+            yield from _unknown_keys(composed._get_node(key), known[key], f"{prefix}{key}.")
+
+
+def _known_keys(kind: Any = Config, prefix: str = "") -> Iterator[str]:
+    for f in fields(kind):
+        yield f"{prefix}{f.name}"
+        if is_dataclass(f.type):
+            yield from _known_keys(f.type, f"{prefix}{f.name}.")
+
+
+def _unknown(key: str) -> str:
+    """What to say of a key or group that is not there."""
+    section, _, name = key.rpartition(".")
+    if section and not any(k.startswith(f"{section}.") for k in _known_keys()) and section in _known_keys():
+        return f"There is no key {name} in this choice of {section}; its file in conf/{section}/ lists them all."
+    if key in _known_keys():
+        return f"{key} is a group; write {key}=CHOICE. `fedpriv run --help` lists its choices."
+    others = [k for k in (*_known_keys(), "experiment") if not key.startswith(f"{k}.")]
+    near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return f"There is no key or group {key}.{meant} `fedpriv run --help` lists them."
+
+
 def _readable(error: BaseException) -> str:
-    """Hydra's message, without the rows that only its authors can read."""
+    """Hydra's and omegaconf's messages for people who know neither."""
     cause = f"\n{error.__cause__}" if error.__cause__ is not None else ""
-    lines = [line.strip() for line in f"{error}{cause}".splitlines() if line.strip()]
-    useless = (
-        "full_key:",
-        "object_type=",
-        "reference_type=",
-        "See https://",
-        "Config search path",
-        "provider=",
-    )
-    kept = [line for line in lines if not line.startswith(useless)]
-    text = " ".join(kept)
-    if "not in 'Config" in text or "is not in struct" in text or "Could not override" in text:
-        text += " Check the spelling: `fedpriv run --help` lists the groups, conf/ the keys."
-    return text
+    raw = f"{error}{cause}"
+    lines = [line.strip() for line in raw.splitlines() if line.strip()]
+    useless = ("full_key:", "object_type=", "reference_type=", "See https://", "Config search path", "provider=")
+    text = " ".join(line for line in lines if not line.startswith(useless))
+    full_key = match[1] if (match := re.search(r"full_key: (\S+)", raw)) else None
+
+    file = re.match(r"In '([^']+)': (?:\w+ raised while composing config: )?", text)
+    where = "" if file is None or file[1] == "config" else f"{file[1]}.yaml: "
+    if file is not None:
+        text = text[file.end() :]
+    if match := re.match(r"Could not override '([^'@]+)", text):
+        return where + _unknown(match[1])
+    if match := re.match(r"Could not find '(.+)/([^/]+)' Available options in '[^']+': (.+)", text):
+        return f"{where}{match[1]}={match[2]} is unknown; use one of {', '.join(match[3].split())}."
+    if match := re.match(r"Key '(\w+)' not in '\w+'", text):
+        if file is not None and file[1].startswith(f"{match[1]}/"):
+            return f"{where}a preset must begin with the line '# @package _global_'."
+        return where + _unknown(full_key or match[1])
+    if match := re.match(r"Error merging override (\S+) (.*)", text):
+        where, text = f"{match[1]}: ", match[2]
+    elif full_key is not None:
+        where += f"{full_key}: "
+    for pattern, words in _IN_WORDS.items():
+        text = re.sub(pattern, words, text)
+    return where + text
+
+
+_IN_WORDS = {
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": r"a whole number is asked for, not '\1'.",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": r"a number is asked for, not '\1'.",
+    r"Value '(.*)' is not a valid bool.*": r"true or false is asked for, not '\1'.",
+    r"field '\w+' is not Optional": "a value is needed, not null.",
+    r"Config group override must be.*": "A group takes the name of one of its choices: GROUP=CHOICE.",
+    r".*does not support deletion.*": "it cannot be deleted; set it to null, or to another value.",
+}
 
 
 def _check_choices(config: Config) -> None:
     _one_of("privacy.mechanism", config.privacy.mechanism, tuple(_MECHANISM_KEYS))
     _one_of("privacy.calibration", config.privacy.calibration, ("per_client", "shared"))
     _one_of("privacy.accountant", config.privacy.accountant, ("auto", "pld", "rdp", "prv", "opacus_rdp"))
-    _one_of(
-        "privacy.relation", config.privacy.relation, ("auto", "add_or_remove_one", "replace_one", "zero_out")
-    )
+    _one_of("privacy.relation", config.privacy.relation, ("auto", "add_or_remove_one", "replace_one", "zero_out"))
     _one_of("sampling.kind", config.sampling.kind, ("auto", "poisson", "fixed_size", "all"))
     _one_of("training.engine", config.training.engine, ("auto", "sgd", "opacus"))
     _one_of("runtime.kind", config.runtime.kind, ("inprocess",))
@@ -267,7 +339,9 @@ def _check_choices(config: Config) -> None:
                 f"privacy={config.privacy.mechanism}; use training.engine={needed} or auto."
             )
     if not config.name or any(c in config.name for c in "/\\\0") or config.name in (".", ".."):
-        raise ConfigError(f"name={config.name!r} must be the name of a folder.")
+        raise ConfigError(f"name={config.name!r} must be the name of a folder, without slashes.")
+    if not config.output_dir:
+        raise ConfigError("output_dir is empty: give a folder, or output_dir=. for the current one.")
 
 
 def _check_numbers(config: Config) -> None:
@@ -340,9 +414,7 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
             "privacy.noise_multiplier (epsilon is computed from it); with both, the run stops at epsilon."
         )
     if privacy.epsilon == math.inf and privacy.noise_multiplier is not None:
-        raise ConfigError(
-            "privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon."
-        )
+        raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon.")
     for key_name in allowed:
         if getattr(privacy, key_name) is None:
             raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")

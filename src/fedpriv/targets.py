@@ -2,8 +2,13 @@
 
 import importlib
 import inspect
+import json
+import math
+import os
+import sys
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fedpriv.errors import ConfigError, FedprivError
@@ -45,6 +50,11 @@ def partial_target(
     target = _resolve(spec, where)
     _check_type(target, spec[TARGET], expected, where)
     arguments = {key: value for key, value in spec.items() if key != TARGET}
+    hints = _hints(target.__init__ if inspect.isclass(target) else target)
+    for key, value in arguments.items():
+        if key in hints and not _fits(value, hints[key]):
+            shown = value if isinstance(value, str) else json.dumps(value, default=str)
+            raise ConfigError(f"{where}.{key}={shown} must be {_in_words(hints[key])}.")
     signature = _signature(target, spec[TARGET], where)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for key, value in offered.items():
@@ -53,9 +63,7 @@ def partial_target(
     unknown = [key for key in arguments if key not in signature.parameters]
     if unknown and not takes_any:
         known = ", ".join(name for name in signature.parameters if name != "self")
-        raise ConfigError(
-            f"{where}.{unknown[0]}: {spec[TARGET]} takes no such argument. It takes: {known or 'none'}."
-        )
+        raise ConfigError(f"{where}.{unknown[0]}: {spec[TARGET]} takes no such argument. It takes: {known or 'none'}.")
     try:
         signature.bind(*[None] * positional, **arguments)
     except TypeError as error:
@@ -66,9 +74,7 @@ def partial_target(
 def _resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
     name = spec.get(TARGET)
     if not isinstance(name, str) or "." not in name:
-        raise ConfigError(
-            f"{where}.{TARGET} must be a dotted name such as package.module.Name, not {name!r}."
-        )
+        raise ConfigError(f"{where}.{TARGET} must be a dotted name such as package.module.Name, not {name!r}.")
     parts = name.split(".")
     for split in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:split])
@@ -79,9 +85,7 @@ def _resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
                 raise ConfigError(f"{where}: importing {module_name} failed: {error}.") from error
             continue
         except Exception as error:
-            raise ConfigError(
-                f"{where}: importing {module_name} failed: {type(error).__name__}: {error}"
-            ) from error
+            raise ConfigError(f"{where}: importing {module_name} failed: {type(error).__name__}: {error}") from error
         for part in parts[split:]:
             found = getattr(found, part, None)
         if callable(found):
@@ -102,11 +106,46 @@ def _check_type(target: Callable[..., Any], name: str, expected: type, where: st
 
 
 def _returns(function: Callable[..., Any]) -> Any:
-    try:
-        returned = typing.get_type_hints(function).get("return")
-    except Exception:  # an annotation that cannot be evaluated says nothing
-        return None
+    returned = _hints(function).get("return")
     return typing.get_origin(returned) or returned
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # annotations that cannot be evaluated say nothing
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from YAML may be passed as ``hint``; what is not one of YAML's own types is let through."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str, types.NoneType):
+        return isinstance(value, hint)
+    if origin is Sequence or origin is list:
+        return isinstance(value, list) and all(_fits(item, argument) for item in value for argument in arguments)
+    if not inspect.isclass(hint) or hint.__module__ == "builtins":
+        return True
+    try:
+        return isinstance(value, hint) or (isinstance(value, str) and issubclass(hint, os.PathLike))
+    except TypeError:  # Any, TypedDict and the like
+        return True
+
+
+def _in_words(hint: Any) -> str:
+    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", types.NoneType: "null"}
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_in_words(argument) for argument in arguments)
+    if typing.get_origin(hint) in (Sequence, list):
+        return f"a list [{', '.join(_in_words(argument) for argument in arguments)}, ...]"
+    return words.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def _signature(target: Callable[..., Any], name: str, where: str) -> inspect.Signature:
@@ -117,4 +156,10 @@ def _signature(target: Callable[..., Any], name: str, where: str) -> inspect.Sig
 
 
 def _name(kind: type) -> str:
+    """The shortest dotted name: torch.nn.Module, not torch.nn.modules.module.Module."""
+    parts = kind.__module__.split(".")
+    for end in range(1, len(parts) + 1):
+        module = ".".join(parts[:end])
+        if getattr(sys.modules.get(module), kind.__qualname__, None) is kind:
+            return f"{module}.{kind.__qualname__}"
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,5 +1,6 @@
 """A node: hosts many simulated clients, trains those it is told to, answers with sums."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,16 +69,22 @@ class Node:
         return log.reply(task, torch.stack(values) if values else self._zero().expand(0, -1))
 
     def evaluate(self, task: EvaluateTask) -> EvaluateReply:
-        """Accuracy and loss of the parameters on each client's training data."""
+        """Accuracy and loss of the parameters on each client's training data; NaN for a client that raises."""
         self.layout.load_into(self.model, self.layout.flatten(task.parameters))
         self.model.eval()
-        rows = [self._evaluate_client(client) for client in task.clients]
+        rows = [self._evaluate_or_nan(client) for client in task.clients]
         names = ("examples", "accuracy", "loss")
         columns = np.asarray(rows, dtype=np.float64).reshape(-1, len(names))
         return EvaluateReply(
             clients=np.asarray(task.clients, dtype=np.int64),
             metrics={name: columns[:, i] for i, name in enumerate(names)},
         )
+
+    def _evaluate_or_nan(self, client: int) -> tuple[float, float, float]:
+        try:
+            return self._evaluate_client(client)
+        except Exception:  # as in training: one client's failure is not the run's
+            return math.nan, math.nan, math.nan
 
     def _evaluate_client(self, client: int) -> tuple[float, float, float]:
         x, y = (tensor.to(self.device) for tensor in self.data.client(client))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,10 +21,14 @@ def headline(record: RunRecord) -> Iterator[str]:
     """The answer in a few plain lines."""
     accuracy, loss = record.metrics.get("test_accuracy"), record.metrics.get("test_loss")
     status = record.status.replace("_", " ")
-    yield f"{record.name} ({record.run_id}): {status}, {record.rounds} rounds, {record.seconds:.1f} s"
+    took = f", {record.seconds:.1f} s" if record.seconds else ""
+    yield f"{record.name} ({record.run_id}): {status}, {record.rounds} rounds{took}"
     if accuracy is not None and loss is not None:
         yield f"Test accuracy {accuracy:.4f}, test loss {loss:.4f}"
     guarantee = record.guarantee
+    if guarantee is None and record.status == "running":
+        yield "Guarantee: none yet, the run has not ended."
+        return
     if guarantee is None:
         yield "Guarantee: none. Nothing is claimed about this run."
         return
@@ -58,35 +63,40 @@ def show(path: Path) -> None:
 
 
 def _rounds_table(rounds: list[Mapping[str, Any]]) -> Table:
-    table = Table(title="Rounds")
+    table = Table(
+        title="Rounds",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        caption="train loss: a diagnostic, from training data. epsilon: spent so far, at most.",
+    )
     columns = {
         "round": "round",
         "cohort": "cohort",
         "replied": "replied",
-        "train loss (diagnostic)": "diagnostic_train_loss",
+        "failed": "failed",
+        "train loss": "diagnostic_train_loss",
         "test accuracy": "test_accuracy",
         "test loss": "test_loss",
-        "epsilon (at most)": "epsilon",
+        "epsilon": "epsilon",
         "seconds": "seconds",
     }
     for heading in columns:
         table.add_column(heading, justify="right")
     step = max(1, -(-len(rounds) // _ROUNDS_SHOWN))
-    shown = [*rounds[:-1][::step], rounds[-1]]
-    for row in shown:
+    for row in [*rounds[:-1][::step], rounds[-1]]:
         table.add_row(*(_text(row.get(key)) for key in columns.values()))
     return table
 
 
 def _guarantee_table(guarantee: Mapping[str, Any]) -> Table:
-    table = Table(title="Guarantee", show_header=False)
-    table.add_column("field")
+    table = Table(title="Guarantee", box=box.SIMPLE, show_header=False)
+    table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
     for key, value in guarantee.items():
         if isinstance(value, Mapping):
             value = ", ".join(f"{k} {_text(v)}" for k, v in value.items())
         elif isinstance(value, list):
-            value = "; ".join(str(item) for item in value)
+            value = "\n".join(str(item) for item in value)
         table.add_row(key.replace("_", " "), escape(_text(value)))
     return table
 
@@ -94,4 +104,6 @@ def _guarantee_table(guarantee: Mapping[str, Any]) -> Table:
 def _text(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

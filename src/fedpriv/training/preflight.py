@@ -1,5 +1,7 @@
 """Checks a model before anything is trained: layers that cannot be private, shapes, trainable parameters."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -19,10 +21,8 @@ def fix_model(model: nn.Module) -> nn.Module:
     return fixed
 
 
-def check_model(
-    model: nn.Module, *, example_level: bool, input_shape: tuple[int, ...], num_classes: int
-) -> None:
-    """Raises ConfigError, naming the layer, unless the model can be trained as asked.
+def check_model(model: nn.Module, *, example_level: bool, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """Raises ConfigError, naming the layer, unless the model can be trained as asked; ``model`` is used up.
 
     Running statistics of a norm layer are computed from examples and would leave the client unclipped and
     without noise, so they are refused for every mechanism, and for the baselines that are compared with it.
@@ -42,8 +42,17 @@ def check_model(
     if example_level:
         _check_per_example_gradients(model)
     if not any(p.requires_grad for p in model.parameters()):
-        raise ConfigError("The model has no trainable parameter: every requires_grad is False.")
+        raise ConfigError(
+            "The model has no trainable parameter; choose another, or leave requires_grad on where it shall learn."
+        )
     _check_shapes(model, input_shape, num_classes)
+    examples = _some_examples(model, input_shape)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    outputs = _outputs(model, examples)
+    _check_buffers(model, before)
+    if example_level and outputs is not None:
+        _check_examples_apart(model, examples, outputs)
+        _try_per_example_gradients(model, examples)
 
 
 def _check_per_example_gradients(model: nn.Module) -> None:
@@ -55,7 +64,7 @@ def _check_per_example_gradients(model: nn.Module) -> None:
             problems = validate(layer)
             if problems:
                 raise ConfigError(
-                    f"Layer '{name}' ({type(layer).__name__}) has no per-example gradient: {problems[0]}. "
+                    f"Layer '{name}' ({type(layer).__name__}) has no per-example gradient in Opacus. "
                     "Use a layer that Opacus supports, or set fix_model=true to have it replaced."
                 )
 
@@ -79,3 +88,60 @@ def _check_shapes(model: nn.Module, input_shape: tuple[int, ...], num_classes: i
             f"For 2 examples the model returns {shape}; with {num_classes} classes it must return "
             f"(2, {num_classes}) logits."
         )
+
+
+def _check_buffers(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
+    """What a layer of the user's own remembers of its inputs would leave the client unclipped, too."""
+    for name, buffer in model.named_buffers():
+        if name not in before or not torch.equal(before[name], buffer):
+            raise ConfigError(
+                f"The model's buffer '{name}' changes while it trains, which no privacy mechanism here covers. "
+                "Use a layer without running statistics."
+            )
+
+
+def _check_examples_apart(model: nn.Module, examples: torch.Tensor, outputs: torch.Tensor) -> None:
+    """An output may depend on its own example only; otherwise clipping per example bounds nothing."""
+    mixed = _outputs(model, torch.cat([examples[:1], 1 - examples[1:]]))
+    if mixed is not None and not torch.allclose(outputs[0], mixed[0], rtol=1e-3, atol=1e-4):
+        raise ConfigError(
+            "The model mixes the examples of a batch: an output changes with the other examples, so that no "
+            "example's influence can be clipped. Normalise within each example (GroupNorm, LayerNorm)."
+        )
+
+
+def _try_per_example_gradients(model: nn.Module, examples: torch.Tensor) -> None:
+    from opacus.grad_sample import GradSampleModule
+
+    trial = copy.deepcopy(model)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            GradSampleModule(trial, loss_reduction="sum")(examples).sum().backward()
+    except Exception as error:
+        raise ConfigError(
+            f"Opacus cannot compute the model's per-example gradients: {type(error).__name__}: {error}. "
+            "Use layers that Opacus supports."
+        ) from error
+    for name, parameter in trial.named_parameters():
+        if parameter.requires_grad and getattr(parameter, "grad_sample", None) is None:
+            raise ConfigError(
+                f"The model's parameter '{name}' takes no part in the output, so it has no per-example gradient; "
+                "remove it, or set its requires_grad to False."
+            )
+
+
+def _some_examples(model: nn.Module, input_shape: tuple[int, ...]) -> torch.Tensor:
+    """Three examples of zeros and ones: pixels, features or tokens alike."""
+    examples = torch.randint(0, 2, (3, *input_shape), generator=torch.Generator().manual_seed(0))
+    return examples.to(next(model.parameters()).device, torch.float32)
+
+
+def _outputs(model: nn.Module, examples: torch.Tensor) -> torch.Tensor | None:
+    """In training mode, with the same coins each time; None where the model has no answer to such examples."""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            outputs: torch.Tensor = model(examples)
+    except Exception:  # a client that raises is the round's business
+        return None
+    return outputs
