@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from scipy import stats
 
 from fedpriv.data import Dataset, Examples, FederatedData, Normalisation, federate
 from fedpriv.streams import Streams, seed_key
+
+# The same examples on every machine, and none too slow for a busy one.
+settings.register_profile("fedpriv", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fedpriv")
 
 PURPOSES = ("split", "partition", "model", "cohort", "batches", "dropout", "training", "noise", "commitment")
 # Chance of one judgement to be wrong about the right law. Seeds are fixed: this guards edits of the tests.
@@ -123,23 +129,22 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def run_digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
-    """Really runs ``digits_smoke`` with the given overrides, in a folder of its own."""
+    """Really runs ``digits_smoke`` with the given overrides.
 
+    The same overrides are run once a session, unless an ``output_dir`` or a ``reporter`` asks for a run of its own.
+    """
     from fedpriv.config import compose
     from fedpriv.experiment import run
 
-    def go(*overrides: str, **kwargs: Any) -> Ran:
-        output = kwargs.pop("output_dir", None) or tmp_path_factory.mktemp("runs")
-        reporter = kwargs.pop("reporter", None) or SilentReporter()
-        config = compose(
-            ["experiment=digits_smoke", "evaluation.clients=false", f"output_dir={output}", *overrides],
-            config_dir=None,
-        )
-        record = run(config, reporter=reporter)
-        assert reporter.folder is not None
+    def fresh(*overrides: str, output_dir: Path | None = None, reporter: Any = None) -> Ran:
+        folder = output_dir or tmp_path_factory.mktemp("runs")
+        reporter = reporter or SilentReporter()
+        given = ["experiment=digits_smoke", "evaluation.clients=false", f"output_dir={folder}"]
+        record = run(compose([*given, *overrides], config_dir=None), reporter=reporter)
         return Ran(record=record, folder=reporter.folder, reporter=reporter)
 
-    return go
+    remembered = lru_cache(maxsize=None)(fresh)
+    return lambda *overrides, **own: fresh(*overrides, **own) if own else remembered(*overrides)
 
 
 @pytest.fixture(autouse=True)
