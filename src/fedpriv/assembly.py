@@ -124,20 +124,25 @@ class Experiment:
 
     # -- randomness ----------------------------------------------------------------------------------------
 
-    def streams(self, noise_key: bytes | None) -> Streams:
-        """Every purpose's key; with a secret, it keys all coins that a proof relies on."""
+    def streams(self, noise_key: bytes | None, *, attempt: int = 0) -> Streams:
+        """Every purpose's key; with a secret, it keys all coins that a proof relies on.
+
+        Rounds released again under another ``attempt`` are accounted as independent releases: a cohort whose
+        sampling amplifies is drawn anew. (Batches and noise have the attempt in their position.)
+        """
         seeds = self.config.seeds
         keys: dict[str, bytes] = {}
         for name, purposes in _PURPOSES.items():
             seed = getattr(seeds, name)
             given = seed if isinstance(seed, int) else self.config.seed
             keys.update(dict.fromkeys(purposes, seed_key(given)))
+        amplified = self.config.privacy.mechanism == "central"
         if noise_key is not None:
-            secret = ["noise", "commitment", "batches"]
-            if self.config.privacy.mechanism == "central":
-                secret.append("cohort")
+            secret = ["noise", "commitment", "batches", *(["cohort"] if amplified else [])]
             key = hashlib.sha256(b"fedpriv noise key" + noise_key).digest()
             keys.update(dict.fromkeys(secret, key))
+        if attempt > 0 and amplified:
+            keys["cohort"] = hashlib.sha256(b"fedpriv attempt %d" % attempt + keys["cohort"]).digest()
         return Streams(keys=keys)
 
     @property

@@ -1,12 +1,13 @@
 """One experiment, from a config to a finished run folder: trained, recorded, resumable at any moment."""
 
+import hashlib
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from fedpriv import __version__
 from fedpriv.assembly import Experiment
 from fedpriv.config import Config, dump, load
-from fedpriv.errors import BudgetExhaustedError, DamagedRunError, InterruptedRunError
+from fedpriv.errors import BudgetExhaustedError, DamagedRunError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import accuracy_spread, evaluate_global
 from fedpriv.federation import (
     DROPPED,
@@ -44,6 +45,8 @@ from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
 from fedpriv.runtimes.inprocess import run_inprocess
 from fedpriv.streams import Streams
+
+_T = TypeVar("_T")
 
 DONE = ("completed", "stopped_at_budget")
 _CHECKPOINT_SECONDS = 2.0
@@ -80,7 +83,7 @@ def run(config: Config, *, reporter: Reporter) -> RunRecord:
     folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
     if not config.force and folder.run_json.exists():
         record = folder.read_run_json()
-        if record.status in DONE:
+        if _is_done(record):
             return _report_done(folder, record, reporter)
     return _train(experiment, folder, reporter, force=config.force)
 
@@ -94,7 +97,7 @@ def resume(path: Path, *, reporter: Reporter) -> RunRecord:
     """
     folder = RunFolder(path)
     record = folder.read_run_json()
-    if record.status in DONE:
+    if _is_done(record):
         return _report_done(folder, record, reporter)
     experiment = Experiment.assemble(load(folder.config))
     if experiment.run_id(version=record.packages.get("fedpriv", __version__)) != record.run_id:
@@ -103,6 +106,11 @@ def resume(path: Path, *, reporter: Reporter) -> RunRecord:
             "start a new run with `fedpriv run`."
         )
     return _train(experiment, folder, reporter, force=False)
+
+
+def _is_done(record: RunRecord | None) -> bool:
+    """Whether nothing is left to do; a run whose budget never allowed a round is not done, but refused."""
+    return record is not None and record.status in DONE and record.error is None
 
 
 def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> RunRecord:
@@ -116,32 +124,61 @@ def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, for
     noise = None if folder.run_json.exists() else experiment.noise_multipliers()
     folder.create()
     with folder.acquire(), ExitStack() as stack:
-        earlier = folder.read_run_json() if folder.run_json.exists() else None
-        if earlier is not None and earlier.status in DONE and not force:
+        earlier = _load(folder.read_run_json, force=force) if folder.run_json.exists() else None
+        if earlier is not None and _is_done(earlier) and not force:
             return _report_done(folder, earlier, reporter)  # another process has just finished it
-        checkpoint = load_checkpoint(folder.checkpoint)
-        mark: Mapping[str, Any] = checkpoint.state["ledger"] if checkpoint else {"head": GENESIS, "count": 0}
+        checkpoint = _load(partial(load_checkpoint, folder.checkpoint), force=force)
+        mark = _latest_mark(checkpoint, earlier)
         ledger = stack.enter_context(
-            HashChain.open(folder.ledger, trusted_count=mark["count"], trusted_head=mark["head"])
+            HashChain.open(folder.ledger, trusted_count=mark.count, trusted_head=mark.head)
         )
         audit = stack.enter_context(HashChain.open(folder.audit, trusted_count=0, trusted_head=GENESIS))
-        had_noise_key = folder.noise_key.exists()
+        if checkpoint is None and ledger.count and not force:
+            raise DamagedRunError(
+                f"{folder.checkpoint} is missing, but releases were made. Restore it from a copy, or run again with "
+                "force=true."
+            )
         start = _Start.of(checkpoint, force=force)
         if start.noise_multipliers is not None:
             noise = start.noise_multipliers
-        attempt = _Attempt(
-            experiment=experiment,
-            folder=folder,
-            reporter=reporter,
-            ledger=ledger,
-            audit=audit,
-            earlier=earlier,
-            start=start,
-            noise_multipliers=experiment.noise_multipliers() if noise is None else noise,
-            streams=experiment.streams(_noise_key(experiment, folder, resuming=start.tensors is not None)),
-            same_coins=had_noise_key or not experiment.noise_is_secret,
-        )
-        return attempt.execute()
+        had_noise_key = folder.noise_key.exists()
+        try:
+            attempt = _Attempt(
+                experiment=experiment,
+                folder=folder,
+                reporter=reporter,
+                ledger=ledger,
+                audit=audit,
+                earlier=earlier,
+                start=start,
+                noise_multipliers=experiment.noise_multipliers() if noise is None else noise,
+                noise_key=_noise_key(experiment, folder, resuming=start.tensors is not None),
+            )
+            return attempt.execute()
+        except BudgetExhaustedError:
+            if not had_noise_key:  # it protects nothing
+                destroy_noise_key(folder.noise_key)
+            raise
+
+
+def _load(load: Callable[[], _T], *, force: bool) -> _T | None:
+    """What ``load`` reads; where the run starts anew, a damaged file is as good as none."""
+    try:
+        return load()
+    except DamagedRunError:
+        if force:
+            return None
+        raise
+
+
+def _latest_mark(checkpoint: Checkpoint | None, earlier: RunRecord | None) -> LedgerMark:
+    """How far the ledger is known to have been: ``run.json`` may be ahead of the checkpoint."""
+    marks = [LedgerMark(head=GENESIS, count=0)]
+    if checkpoint is not None:
+        marks.append(LedgerMark(**checkpoint.state["ledger"]))
+    if earlier is not None:
+        marks.append(earlier.ledger)
+    return max(marks, key=lambda mark: mark.count)
 
 
 def _noise_key(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bytes | None:
@@ -217,17 +254,17 @@ class _Attempt:
         earlier: RunRecord | None,
         start: _Start,
         noise_multipliers: np.ndarray,
-        streams: Streams,
-        same_coins: bool,
+        noise_key: bytes | None,
     ) -> None:
         self.experiment, self.folder, self.reporter = experiment, folder, reporter
-        self.start, self.noise_multipliers, self.streams = start, noise_multipliers, streams
-        self.mechanism = experiment.mechanism(noise_multipliers, streams)
+        self.start, self.noise_multipliers = start, noise_multipliers
         self.environment = {
             **environment_fingerprint(),
             "tuning": asdict(experiment.tuning),
             "data": experiment.data.fingerprint,
+            "noise key": _key_name(noise_key),
         }
+        self._redone = earlier is not None and _is_done(earlier)
         self.model = experiment.new_model()
         self.layout = ParameterLayout.of(self.model)
         self.recorder = Recorder(
@@ -235,16 +272,17 @@ class _Attempt:
             ledger=ledger,
             audit=audit,
             record=self._record(earlier, ledger),
-            start_round=start.round,
         )
-        changes = [] if start.environment is None else difference(start.environment, self.environment)
+        changes = self._changes()
         attempt = choose_attempt(
             list(self.recorder.entries),
             start_round=start.round,
             attempt=start.attempt,
-            same_coins=same_coins and not changes,
+            same_coins=not changes,
         )
         self.notes = self._notes(changes, attempt)
+        self.streams = experiment.streams(noise_key, attempt=attempt)
+        self.mechanism = experiment.mechanism(noise_multipliers, self.streams)
         self.state = self._server_state(attempt)
         self.metrics = dict(start.metrics)
         self.last_round, planned = self._plan()
@@ -282,8 +320,15 @@ class _Attempt:
             extra={},
         )
 
+    def _changes(self) -> list[str]:
+        """What is no longer as it was when the ledger's entries were written, as far as is known."""
+        if self.start.environment is None:
+            return ["the checkpoint is lost"] if self.recorder.entries else []
+        changes = difference(self.start.environment, self.environment)
+        return [f"since the checkpoint: {change}" for change in changes]
+
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
-        notes = [f"since the checkpoint: {change}" for change in changes]
+        notes = list(changes)
         if attempt != self.start.attempt:
             notes.append(
                 "rounds that were released but not checkpointed are released again, and paid for again"
@@ -357,7 +402,9 @@ class _Attempt:
                 f"Interrupted. Go on with: fedpriv resume {self.folder.path}"
             ) from error
         except BudgetExhaustedError as error:
-            self._stop("stopped_at_budget", str(error))
+            if not self._redone:  # what an earlier run left stays as it is
+                write_text_atomic(self.folder.config, dump(self.experiment.config))
+                self._stop("stopped_at_budget", str(error))
             raise
         except Exception as error:
             self._stop("failed", f"{error}" or type(error).__name__)
@@ -366,30 +413,34 @@ class _Attempt:
         return self.recorder.record
 
     def _begin(self) -> None:
-        if not self.folder.config.exists():
-            write_text_atomic(self.folder.config, dump(self.experiment.config))
+        if self.last_round < 1:
+            raise self._exhausted()
+        anew = self.start.tensors is None
+        write_text_atomic(self.folder.config, dump(self.experiment.config))
         self.recorder.write()
         self.recorder.decide(
-            "resumed" if self.start.tensors is not None else "started",
+            "started" if anew else "resumed",
             round=self.start.round,
             attempt=self.state.attempt,
             last_round=self.last_round,
             notes=self.notes,
             noise_multipliers=_summary(self.noise_multipliers),
         )
-        if self.start.tensors is None or self.state.attempt != self.start.attempt:
-            self._checkpoint()
-        if self.last_round < 1:
-            budget = f"epsilon={self.experiment.budget:g}"
-            raise BudgetExhaustedError(
-                f"The ledger in {self.folder.path} has spent the budget of {budget}, and what was released stays "
-                "released. Choose another seed or output_dir for a run of its own."
-                if self.recorder.entries
-                else f"privacy.{budget} does not allow even one round with this noise; use a larger "
-                "privacy.noise_multiplier or a larger epsilon."
-            )
+        if self.start.environment != self.environment or self.state.attempt != self.start.attempt or anew:
+            self._checkpoint()  # says where the entries to come are trained
+        self.recorder.forget_after(self.start.round)  # not before the checkpoint says so
         self.reporter.started(
             self.folder.path, rounds_done=self.state.round, last_round=self.last_round, notes=self.notes
+        )
+
+    def _exhausted(self) -> BudgetExhaustedError:
+        budget = f"epsilon={self.experiment.budget:g}"
+        return BudgetExhaustedError(
+            f"The ledger in {self.folder.path} has spent the budget of {budget}, and what was released stays "
+            "released. Choose another seed or output_dir for a run of its own."
+            if self.recorder.entries
+            else f"privacy.{budget} does not allow even one round with this noise; use a larger "
+            "privacy.noise_multiplier or a larger epsilon."
         )
 
     def _algorithm(self) -> FederatedAveraging:
@@ -505,8 +556,10 @@ class _Attempt:
 
     def _stop(self, status: str, error: str | None) -> None:
         """Say how it ended. The last checkpoint stands: the state in memory may be half of a round."""
-        self.recorder.decide(status, error=error)
-        self.recorder.write(status=status, error=error, **self._guarantees())
+        with suppress(FedprivError):  # on a full disk the reason is worth more than a second error
+            self.recorder.decide(status, error=error)
+        with suppress(FedprivError):
+            self.recorder.write(status=status, error=error, **self._guarantees())
 
     def _guarantees(self) -> dict[str, Any]:
         guarantee = guarantee_of(self.experiment, list(self.recorder.entries))
@@ -533,6 +586,11 @@ def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Str
 
 def _section(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+
+
+def _key_name(noise_key: bytes | None) -> str | None:
+    """Tells secret keys apart, and nothing else about them."""
+    return None if noise_key is None else hashlib.sha256(b"fedpriv name" + noise_key).hexdigest()[:16]
 
 
 def _summary(noise_multipliers: np.ndarray) -> list[float] | None:

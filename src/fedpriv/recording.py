@@ -1,6 +1,5 @@
 """Writes a run's folder while it trains: ledger, audit log, tables, checkpoints, ``run.json``."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from fedpriv.errors import DamagedRunError
 from fedpriv.privacy import ReleaseEntry
+from fedpriv.records.atomic import writing
 from fedpriv.records.checkpoint import save_checkpoint
 from fedpriv.records.hashchain import HashChain
 from fedpriv.records.run_folder import RunFolder
@@ -24,20 +24,17 @@ class Recorder:
         folder: owned by this process.
         ledger, audit: open chains.
         record: what ``run.json`` shall hold.
-        start_round: last round that the folder's checkpoint knows; later rows are forgotten.
     """
 
     def __init__(
-        self, *, folder: RunFolder, ledger: HashChain, audit: HashChain, record: RunRecord, start_round: int
+        self, *, folder: RunFolder, ledger: HashChain, audit: HashChain, record: RunRecord
     ) -> None:
         self.record = record
         self._folder, self._ledger, self._audit = folder, ledger, audit
         self._entries = [ReleaseEntry.from_json(line) for line in ledger.entries]
         self._by_key = {entry.key: entry for entry in self._entries}
-        self._flushed_round = start_round
+        self._flushed_round = record.rounds
         self._tables = {name: TableParts(folder=folder.path, name=name) for name in ("rounds", "clients")}
-        for table in self._tables.values():
-            table.discard_after(start_round)
 
     @property
     def entries(self) -> Sequence[ReleaseEntry]:
@@ -60,6 +57,11 @@ class Recorder:
     def decide(self, event: str, **details: Any) -> None:
         """Add a decision to the audit log."""
         self._audit.append({"event": event, **details})
+
+    def forget_after(self, round_number: int) -> None:
+        """Remove the tables' rows of later rounds, which are to be trained again."""
+        for table in self._tables.values():
+            table.discard_after(round_number)
 
     def add_round(self, row: Mapping[str, Any], clients: Mapping[str, Any]) -> None:
         """Rows of a round that was trained; durable with the next checkpoint."""
@@ -93,11 +95,9 @@ class Recorder:
 
     def _count_round(self) -> None:
         """One byte a round: survives a kill between checkpoints, costs a microsecond."""
-        descriptor = os.open(self._folder.path / _COUNTER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(descriptor, b".")
-        finally:
-            os.close(descriptor)
+        path = self._folder.path / _COUNTER
+        with writing(path), path.open("ab", buffering=0) as file:
+            file.write(b".")
 
 
 _COUNTER = ".rounds_trained"

@@ -72,7 +72,7 @@ def run_inprocess(
     Args:
         build: makes the ClientApp; picklable if ``workers`` > 1.
         workers: 1 trains in this process, more in as many spawned ones.
-        started: is told the workers' process ids before the ServerApp starts.
+        started: is told the workers' process ids when they are ready, before the ServerApp starts.
     """
     flower_private.become_server()
     node_ids = range(1, num_nodes + 1)
@@ -87,5 +87,6 @@ def run_inprocess(
         server_app(InProcessGrid(node_ids=node_ids, execute=execute), context)
         return
     with WorkerPool(build=build, workers=workers) as pool:
+        pool.wait_until_ready()
         started(pool.pids)
         server_app(InProcessGrid(node_ids=node_ids, execute=pool.run), context)

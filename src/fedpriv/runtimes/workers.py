@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Self
@@ -34,13 +36,14 @@ class WorkerPool:
         context = multiprocessing.get_context("spawn")
         self._processes = []
         self._pipes: list[Connection] = []
-        for _ in range(workers):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, build), daemon=True)
-            process.start()
-            there.close()
-            self._processes.append(process)
-            self._pipes.append(here)
+        with _deaf_to_interrupts():
+            for _ in range(workers):
+                here, there = context.Pipe()
+                process = context.Process(target=_serve, args=(there, build), daemon=True)
+                process.start()
+                there.close()
+                self._processes.append(process)
+                self._pipes.append(here)
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +65,15 @@ class WorkerPool:
     def pids(self) -> list[int]:
         """Process ids of the workers."""
         return [process.pid for process in self._processes if process.pid is not None]
+
+    def wait_until_ready(self) -> None:
+        """Return when every worker has built its ClientApp.
+
+        Raises:
+            FedprivError: one could not.
+        """
+        for pipe in self._pipes:
+            self._receive(pipe)
 
     def run(self, messages: Sequence[Message]) -> list[Message]:
         """Answers in the order of ``messages``; a free worker takes the next one.
@@ -94,7 +106,7 @@ class WorkerPool:
     def _receive(self, pipe: Connection) -> Message:
         try:
             answer = pipe.recv()
-        except (EOFError, ConnectionResetError) as error:
+        except (EOFError, OSError) as error:  # OSError: it ended in the middle of its answer
             raise self._ended(pipe) from error
         if isinstance(answer, str):
             raise FedprivError(f"A worker failed: {answer}")
@@ -109,14 +121,26 @@ class WorkerPool:
         )
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches the whole process group, but the parent decides: workers inherit the block from birth."""
+    resource_tracker.ensure_running()  # its start, in the middle of a worker's, would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, build: BuildClientApp) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     try:
         app = build()
     except Exception as error:
         _answer(pipe, f"{type(error).__name__}: {error}")
         return
+    _answer(pipe, None)
     while True:
         try:
             message: Message = pipe.recv()
@@ -130,7 +154,7 @@ def _serve(pipe: Connection, build: BuildClientApp) -> None:
         _answer(pipe, answer)
 
 
-def _answer(pipe: Connection, answer: Message | str) -> None:
+def _answer(pipe: Connection, answer: Message | str | None) -> None:
     try:
         pipe.send(answer)
     except (BrokenPipeError, ConnectionResetError):
