@@ -33,6 +33,7 @@ class Guarantee:
         trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
         observer: against whom it holds.
         sampling: what the accountant assumed and the run did.
+        sensitivity: L2 norm that one unit's addend was clipped to (max_grad_norm or clipping_norm).
         worst_client: client id that attains epsilon at example level; None at client level.
         not_covered: what the statement does not speak about.
         noise_secret: whether the noise key was random, owner-only and deleted; if not: simulation only.
@@ -52,7 +53,7 @@ class Guarantee:
     rounds: int
     releases: int
     attempts: int
-    clipping_norm: float
+    sensitivity: float
     noise_law: str
     noise_multiplier_min: float
     noise_multiplier_max: float
@@ -121,7 +122,7 @@ def state_guarantee(
         rounds=len({entry.round for entry in entries}),
         releases=sum(count for entry in entries for participant, _, count in entry.releases()),
         attempts=1 + max(entry.attempt for entry in entries),
-        clipping_norm=first.sensitivity,
+        sensitivity=first.sensitivity,
         noise_law=first.noise_law,
         noise_multiplier_min=min(multipliers),
         noise_multiplier_max=max(multipliers),
