@@ -400,3 +400,9 @@ def test_every_default_passes_its_own_check():
     config = Config()
     config.privacy.mechanism, config.sampling.kind, config.runtime.kind = "none", "auto", "inprocess"
     assert check(copy.deepcopy(config), chosen=[]) == config
+
+
+def test_a_tilde_is_the_home_folder(default, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    default.output_dir = "~/runs"
+    assert check(default, chosen=[]).output_dir == "/home/somebody/runs"

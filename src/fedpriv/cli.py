@@ -175,10 +175,10 @@ def _parser() -> argparse.ArgumentParser:
         "recompute a run's epsilon from its ledger: 0 holds, 1 does not, 2 unreadable",
     )
     for command in (resume, show, verify):
-        command.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+        command.add_argument("run", type=_path, metavar="RUN", help="the run's folder")
     data = _command(commands, "data", _data, "clients, sizes and label mix of an experiment's data")
     _takes_overrides(data)
-    data.add_argument("--png", type=Path, metavar="FILE", help="draw the partition")
+    data.add_argument("--png", type=_path, metavar="FILE", help="draw the partition")
     return parser
 
 
@@ -216,7 +216,12 @@ def _command(
 
 def _takes_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="GROUP=CHOICE or KEY=VALUE")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own groups and presets")
+    parser.add_argument("--config-dir", type=_path, metavar="DIR", help="a folder of your own groups and presets")
+
+
+def _path(text: str) -> Path:
+    """A shell leaves the tilde in --option=~/folder alone."""
+    return Path(text).expanduser()
 
 
 def _run_help() -> str:

@@ -208,6 +208,7 @@ def check(config: Config, *, chosen: Sequence[str]) -> Config:
     _check_numbers(config)
     _check_seeds(config.seeds)
     _check_privacy(config, chosen)
+    config.output_dir = str(Path(config.output_dir).expanduser())
     return config
 
 

@@ -1,6 +1,7 @@
 """Checks a model before anything is trained: layers that cannot be private, shapes, trainable parameters."""
 
 import copy
+import warnings
 
 import torch
 from torch import nn
@@ -115,7 +116,7 @@ def _try_per_example_gradients(model: nn.Module, examples: torch.Tensor) -> None
 
     trial = copy.deepcopy(model)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
             GradSampleModule(trial, loss_reduction="sum")(examples).sum().backward()
     except Exception as error:
         raise ConfigError(
