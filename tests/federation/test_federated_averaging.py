@@ -55,6 +55,18 @@ class RemembersItsClients:
             )
 
 
+class Cancels:
+    """Weighted updates whose float64 sum is another one in another order."""
+
+    def train(self, start, work):
+        addends = (1e17, 1.0, -1e17, 0.0, 3.0, 1e17, -1e17)
+        for item in work:
+            weight = max(SIZES[item.client_id], 1)
+            yield ClientResult(
+                client_id=item.client_id, update=torch.full_like(start, addends[item.client_id] / weight)
+            )
+
+
 class Refuses:
     """Wraps a trainer; the named clients raise inside of it."""
 
@@ -299,6 +311,14 @@ def test_the_order_of_replies_and_nodes_changes_no_bit(federation, setting, reor
     shuffled.rounds(3)
     assert torch.equal(straight.parameters, shuffled.parameters)
     assert equal_states(straight.state.states, shuffled.state.states)
+
+
+@pytest.mark.parametrize("how", [{"nodes": 2}, {"nodes": 3}, {"nodes": 3, "reorder": lambda answers: answers[::-1]}])
+def test_float_sums_are_added_in_chunk_order_whoever_answers_first(federation, how):
+    straight, spread = (federation(make_trainer=lambda *_: Cancels(), chunk_size=1, **nodes) for nodes in ({}, how))
+    straight.rounds(1)
+    spread.rounds(1)
+    assert torch.equal(straight.parameters, spread.parameters)
 
 
 def test_chunks_change_no_bit_of_clipped_sums(federation, new_streams):

@@ -21,6 +21,8 @@ from opacus.accountants import RDPAccountant as OpacusRDPAccountant
 from safetensors.torch import load_file
 from scipy import optimize, stats
 
+from fedpriv.assembly import Experiment
+from fedpriv.config import compose
 from fedpriv.errors import BudgetExhaustedError
 from fedpriv.privacy.mechanisms import CentralGaussian
 from fedpriv.records.run_folder import RunFolder
@@ -219,6 +221,23 @@ def test_epsilon_of_each_round_never_falls_and_ends_above_the_truth(run_digits):
         [history] = histories(entries[:count]).values()
         assert stated >= pld(history, 1e-3) - 2e-3
     assert rows[-1] == pytest.approx(ran.record.guarantee["epsilon"], abs=0.011)
+
+
+@pytest.mark.parametrize(("mechanism", "drawn_anew"), [("central", True), ("example", False)])
+def test_cohorts_that_amplify_are_drawn_anew_for_another_attempt(mechanism, drawn_anew):
+    """Two releases of a round are accounted as two independent samples: one cohort for both would cost more.
+
+    At example level cohorts claim nothing, and calibration rests on their schedule.
+    """
+    overrides = ["experiment=digits_smoke", f"privacy={mechanism}", "sampling=poisson", "sampling.cohort=4"]
+    experiment = Experiment.assemble(compose(overrides, config_dir=None))
+    for key in (None, bytes(16)):
+        schedules = [
+            [experiment.sampler(experiment.streams(key, attempt=a)).cohort(r).tolist() for r in range(1, 9)]
+            for a in (0, 1, 2)
+        ]
+        distinct = {json.dumps(schedule) for schedule in schedules}
+        assert len(distinct) == (3 if drawn_anew else 1)
 
 
 # -- budget ------------------------------------------------------------------------------------------------
