@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crash.runs import DIGITS, SMALL, Result, fedpriv, only_run, run_json, sha256
+from crash.runs import Result, fedpriv, only_run, run_json, sha256
+from crash.workload import DIGITS, SMALL
 
 # 24 clients: a float sum has chunks of more than one client.
 MANY = ("partition.num_clients=24", "rounds=3")
@@ -92,7 +93,9 @@ def test_another_seed_gives_other_bits(mechanism, once):
     assert _model(other) != _model(usual)
 
 
-@pytest.mark.parametrize("seed", ["data", "sampling", "model", "noise"])
+@pytest.mark.parametrize(
+    "seed", ["noise", *(pytest.param(name, marks=pytest.mark.slow) for name in ("data", "sampling", "model"))]
+)
 def test_every_single_seed_matters(seed, once):
     central = MECHANISMS["central"]
     assert _model(once(*central, f"seeds.{seed}=7")) != _model(once(*central))
@@ -104,7 +107,7 @@ def test_a_seed_that_agrees_modulo_2_to_the_32_is_another(once):
 
 
 @pytest.mark.parametrize("each", [False, True])
-@pytest.mark.parametrize("mechanism", ["none", "central"])
+@pytest.mark.parametrize("mechanism", ["none", pytest.param("central", marks=pytest.mark.slow)])
 def test_an_observer_leaves_the_weights_alone(mechanism, each, once, monkeypatch, tmp_path, silent_reporter):
     from fedpriv import experiment
     from fedpriv.config import compose

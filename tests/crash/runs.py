@@ -13,37 +13,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from crash.sabotage import Deed, commit
 from fedpriv.privacy import ReleaseEntry
 from fedpriv.records.tables import read_table
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    [
-        "fedpriv.cli",
-        "fedpriv.experiment",
-        "fedpriv.progress",
-        "fedpriv.reports.show",
-        "fedpriv.training.opacus_trainer",
-        "fedpriv.verification",
-        "hydra",
-        "pyarrow.parquet",
-        "sklearn.datasets",
-        "torch._dynamo",  # imported by the first optimizer
-    ]
-)
+_SERVER.set_forkserver_preload(["crash.warm"])
 _SECONDS = 240
 
-# A few tenths of a second of work: 4 clients, softmax regression.
-DIGITS = ("experiment=digits_smoke", "rounds=5", "partition.num_clients=4", "training.batch_size=64")
-SMALL = (*DIGITS, "privacy.epsilon=null", "privacy.noise_multiplier=1.0", "privacy.accountant=rdp")
 EVERY_ROUND = ("checkpoint_seconds", 0.0)
 ONLY_ENDS = ("checkpoint_seconds", float("inf"))
 
@@ -71,7 +57,8 @@ class Process:
     def __init__(self, *argv: object, deeds: Sequence[Deed] = ()) -> None:
         self._printed, printing = zip(*(multiprocessing.Pipe(duplex=False) for _ in ("out", "err")), strict=True)
         self._process = _SERVER.Process(target=_main, args=([str(a) for a in argv], tuple(deeds), printing))
-        self._process.start()
+        with _tests_on_path():
+            self._process.start()
         for pipe in printing:
             pipe.close()
 
@@ -87,6 +74,14 @@ class Process:
             raise AssertionError(f"still running after {_SECONDS} s")
         out, err = map(_everything, self._printed)
         return Ended(code=self._process.exitcode, out=out, err=err)
+
+
+@contextmanager
+def _tests_on_path() -> Iterator[None]:
+    """For the server, which is started with the first process and asks nobody else where `crash` lies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        yield
 
 
 def _everything(pipe: Connection) -> str:
@@ -126,6 +121,7 @@ def _main(argv: list[str], deeds: Sequence[Deed], printing: Sequence[Connection]
     from fedpriv.cli import main
 
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in a shell's background
     for stream, pipe in zip((sys.stdout, sys.stderr), printing, strict=True):
         os.dup2(pipe.fileno(), stream.fileno())
         pipe.close()

@@ -11,7 +11,6 @@ import pytest
 
 from crash.runs import (
     EVERY_ROUND,
-    SMALL,
     Process,
     Result,
     fedpriv,
@@ -22,6 +21,7 @@ from crash.runs import (
     run_json,
     snapshot,
 )
+from crash.workload import SMALL
 
 KILLED = -signal.SIGKILL
 
@@ -115,7 +115,10 @@ def test_other_damage_is_one_message_and_changes_nothing(damage, killed_copy):
     assert snapshot(killed_copy) == before
 
 
-@pytest.mark.parametrize("name", ["checkpoint flipped", "run.json cut", "checkpoint gone"])
+@pytest.mark.parametrize(
+    "name",
+    ["checkpoint flipped", *(pytest.param(n, marks=pytest.mark.slow) for n in ("run.json cut", "checkpoint gone"))],
+)
 def test_force_starts_anew_over_what_is_damaged_as_the_message_says(name, tmp_path):
     run = (*SMALL, f"output_dir={tmp_path}")
     deeds = [EVERY_ROUND, ("kill", "fedpriv.recording:Recorder.permit", "after", 2)]
@@ -244,9 +247,10 @@ def test_what_cannot_be_read_cannot_be_verified(name, fate, done_copy):
 
 
 FULL = [
-    *(("file_limit", size) for size in (0, 300, 2_000, 2_700)),  # the log, the config, run.json, ...
-    ("full_disk", 1),
-    *(pytest.param(("full_disk", n), marks=pytest.mark.slow) for n in range(2, 66, 3)),
+    ("file_limit", 0),
+    ("file_limit", 2_700),
+    *(pytest.param(("file_limit", size), marks=pytest.mark.slow) for size in (300, 1_500, 2_000)),
+    *(pytest.param(("full_disk", n), marks=pytest.mark.slow) for n in range(1, 66, 3)),
 ]
 
 

@@ -1,0 +1,28 @@
+"""What the server of warm processes does once, so that none of its children need: import, parse, account.
+
+Nothing here trains: torch's autograd does not survive a fork.
+"""
+
+import gc
+
+import numpy as np
+import pyarrow.parquet
+import torch._dynamo  # noqa: F401  # the first optimizer imports it
+
+import fedpriv.cli
+import fedpriv.experiment
+import fedpriv.progress
+import fedpriv.training.opacus_trainer
+import fedpriv.verification  # noqa: F401
+from crash.workload import SMALL
+from fedpriv.assembly import Experiment, load_data
+from fedpriv.config import compose
+
+pyarrow.array([0])  # imports pandas, where it is installed
+_config = compose(SMALL, config_dir=None)
+_experiment = Experiment(config=_config, data=load_data(_config))
+_mechanism = _experiment.mechanism(_experiment.noise_multipliers(), _experiment.streams(None))
+_cohorts = np.full(_experiment.data.num_clients, _config.rounds)
+_experiment.accounting.worst(_mechanism.planned(_cohorts, rounds=_config.rounds))
+
+gc.freeze()  # a collection in a child would copy every page of what it shares
