@@ -24,9 +24,9 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from fedpriv.assembly import Experiment
 from fedpriv.config import Config, compose
 from fedpriv.experiment import run
+from fedpriv.experiment.assembly import Experiment
 from fedpriv.progress import TerminalReporter
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import fedpriv
-from fedpriv.assembly import Experiment, load_data
 from fedpriv.config import Config, check, compose, conf_dir, dump, load
 from fedpriv.data import Dataset
 from fedpriv.errors import ConfigError, DataError
+from fedpriv.experiment.assembly import Experiment, load_data
 from fedpriv.targets import TARGET, build, partial_target
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -111,6 +111,7 @@ def test_a_seed_that_agrees_modulo_2_to_the_32_is_another(once):
 def test_an_observer_leaves_the_weights_alone(mechanism, each, once, monkeypatch, tmp_path, silent_reporter):
     from fedpriv import experiment
     from fedpriv.config import compose
+    from fedpriv.experiment import attempt
 
     class Spy:
         def __init__(self) -> None:
@@ -120,9 +121,9 @@ def test_an_observer_leaves_the_weights_alone(mechanism, each, once, monkeypatch
             self.seen.append((round_number, len(sent), len(received)))
 
     spy = Spy()
-    plain = experiment._Attempt._algorithm
+    plain = attempt.Attempt._algorithm
     monkeypatch.setattr(
-        experiment._Attempt,
+        attempt.Attempt,
         "_algorithm",
         lambda self: dataclasses.replace(plain(self), observers=(spy,), each=each),
     )

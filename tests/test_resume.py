@@ -70,8 +70,8 @@ def _moment(*deed: object, trained: int, checkpoint: int | None, command: str = 
 
 
 _TRAINED = "fedpriv.federation:FederatedAveraging.run_round"
-_RECORDED = "fedpriv.recording:Recorder.add_round"
-_PERMITTED = "fedpriv.recording:Recorder.permit"
+_RECORDED = "fedpriv.experiment.recording:Recorder.add_round"
+_PERMITTED = "fedpriv.experiment.recording:Recorder.permit"
 _CHECKPOINT = "latest.safetensors"
 
 # The checkpoint before round 1 is the first one, that after round r is number r + 1.
@@ -90,7 +90,7 @@ TEN_MOMENTS: Mapping[str, Moment] = {
     ),
     "between release and record": _moment("kill", _TRAINED, "after", 3, trained=2, checkpoint=2),
     "between tables and checkpoint": _moment("kill_replacing", _CHECKPOINT, "before", 4, trained=3, checkpoint=2),
-    "between model and tables": _moment("kill", "fedpriv.experiment:save_model", "after", 1, trained=5, checkpoint=5),
+    "between model and tables": _moment("kill", "fedpriv.experiment.attempt:save_model", "after", 1, trained=5, checkpoint=5),
     "between one table and the other": _moment(
         "kill", "fedpriv.records.tables:TableParts.finish", "after", 1, trained=5, checkpoint=5
     ),
@@ -122,11 +122,11 @@ MORE_MOMENTS: Mapping[str, Moment] = {
     "all flushed at the end, not checkpointed": _moment(
         "kill_replacing", _CHECKPOINT, "before", 2, trained=5, checkpoint=0, often=False
     ),
-    "before the model": _moment("kill", "fedpriv.experiment:save_model", "before", 1, trained=5, checkpoint=5),
+    "before the model": _moment("kill", "fedpriv.experiment.attempt:save_model", "before", 1, trained=5, checkpoint=5),
     "the model is written aside": _moment("kill_replacing", "model.safetensors", "before", 1, trained=5, checkpoint=5),
-    "tables merged": _moment("kill", "fedpriv.recording:Recorder.finish_tables", "after", 1, trained=5, checkpoint=5),
+    "tables merged": _moment("kill", "fedpriv.experiment.recording:Recorder.finish_tables", "after", 1, trained=5, checkpoint=5),
     "completion logged, not stated": _moment(
-        "kill", "fedpriv.recording:Recorder.decide", "after", 2, trained=5, checkpoint=5
+        "kill", "fedpriv.experiment.recording:Recorder.decide", "after", 2, trained=5, checkpoint=5
     ),
 }
 
@@ -227,7 +227,7 @@ def test_killed_twice_with_other_mechanisms_and_strategies(overrides, tmp_path, 
 
 def test_killed_after_its_last_word_the_run_is_done(tmp_path, undisturbed):
     run = (*SMALL, f"output_dir={tmp_path}")
-    deeds = [("kill", "fedpriv.experiment:destroy_noise_key", "before", 1)]
+    deeds = [("kill", "fedpriv.experiment.attempt:destroy_noise_key", "before", 1)]
     assert fedpriv("run", *run, deeds=deeds).code == KILLED
     folder = only_run(tmp_path)
     before = snapshot(folder)
@@ -301,7 +301,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, undisturbed):
 )
 def test_ctrl_c_around_a_ledger_entry_counts_it_or_not_but_never_half(moment, tmp_path, undisturbed):
     place = {
-        "before": "fedpriv.recording:Recorder.permit",
+        "before": "fedpriv.experiment.recording:Recorder.permit",
         "during": "fedpriv.records.hashchain:_write_all",
         "after": "fedpriv.privacy.plan:EpsilonMeter.spend",
     }[moment]
@@ -572,7 +572,7 @@ def test_secret_noise_forced_is_another_release(tmp_path):
     folder = only_run(tmp_path)
     first = Result.of(folder)
     # Killed as soon as it has drawn a new key: the next one shall not take that for the first.
-    deeds = [("kill", "fedpriv.experiment:create_noise_key", "after", 1)]
+    deeds = [("kill", "fedpriv.experiment.lifecycle:create_noise_key", "after", 1)]
     assert fedpriv("run", *run, "force=true", deeds=deeds).code == KILLED
     assert fedpriv("run", *run, "force=true").code == 0
     assert [e.attempt for e in ledger(folder)] == [0] * 5 + [1] * 5

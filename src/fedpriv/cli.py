@@ -112,8 +112,8 @@ def _data(arguments: argparse.Namespace) -> int:
     _prepare()
     import rich
 
-    from fedpriv.assembly import load_data
     from fedpriv.data import describe, draw_partition
+    from fedpriv.experiment.assembly import load_data
 
     data = load_data(config)
     rich.print(describe(data))

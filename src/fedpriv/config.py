@@ -3,18 +3,18 @@
 Keys that every run has get their default here; a choice's own keys get theirs in that choice's file in conf/.
 """
 
-import difflib
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from fedpriv.config_words import readable, unknown, unknown_keys
 from fedpriv.errors import ConfigError, DamagedRunError
+from fedpriv.targets import source_digest
 
 SCHEMA_NAME = "fedpriv_schema"
 _FROM_GROUP = "???"  # omegaconf's mark of a value that a file in conf/ must give
@@ -173,7 +173,7 @@ def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
     except ConfigError:
         raise
     except Exception as error:  # Hydra lets YAML's own errors through, and ValueError
-        raise ConfigError(_readable(error)) from error
+        raise ConfigError(readable(error, Config)) from error
     return check(config, chosen=chosen)
 
 
@@ -188,7 +188,7 @@ def load(path: Path) -> Config:
     try:
         return check(_to_dataclass(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))), chosen=[])
     except Exception as error:
-        raise DamagedRunError(f"{path} is not the config of a run ({_readable(error)}).") from error
+        raise DamagedRunError(f"{path} is not the config of a run ({readable(error, Config)}).") from error
 
 
 def dump(config: Config) -> str:
@@ -213,8 +213,12 @@ def check(config: Config, *, chosen: Sequence[str]) -> Config:
 
 
 def run_id(config: Config, *, data_fingerprint: str, tuning: dict[str, Any], version: str) -> str:
-    """Hash of everything that changes the result: config, data, tuning, package version."""
+    """Hash of everything that changes the result: config, the user's own code, data, tuning, package version."""
     hashed = {key: value for key, value in asdict(config).items() if key not in _NOT_HASHED}
+    hashed["code"] = [
+        source_digest(spec)
+        for spec in (config.data, config.partition, config.model, config.training.optimizer, config.strategy.optimizer)
+    ]
     text = json.dumps([hashed, data_fingerprint, tuning, version], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -244,85 +248,14 @@ def _key_of(override: str) -> str:
 def _to_dataclass(composed: Any) -> Config:
     from omegaconf import OmegaConf
 
-    if unknown := next(_unknown_keys(composed, Config, ""), None):
-        raise ConfigError(_unknown(unknown))
+    if stray := next(unknown_keys(composed, Config), None):
+        raise ConfigError(unknown(stray, Config))
     if missing := sorted(OmegaConf.missing_keys(composed)):
         raise ConfigError(f"{missing[0]} must be given, e.g. {missing[0]}=VALUE.")
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise ConfigError(f"conf/config.yaml must list {SCHEMA_NAME} first in its defaults.")
     return config
-
-
-def _unknown_keys(composed: Any, kind: Any, prefix: str) -> Iterator[str]:
-    """Keys that ``+key=value`` brought in; omegaconf would drop them without a word."""
-    known = {f.name: f.type for f in fields(kind)}
-    for key in composed:
-        if key not in known:
-            yield f"{prefix}{key}"
-        elif is_dataclass(known[key]):
-            yield from _unknown_keys(composed._get_node(key), known[key], f"{prefix}{key}.")
-
-
-def _known_keys(kind: Any = Config, prefix: str = "") -> Iterator[str]:
-    for f in fields(kind):
-        yield f"{prefix}{f.name}"
-        if is_dataclass(f.type):
-            yield from _known_keys(f.type, f"{prefix}{f.name}.")
-
-
-def _unknown(key: str) -> str:
-    """What to say of a key or group that is not there."""
-    section, _, name = key.rpartition(".")
-    if section and not any(k.startswith(f"{section}.") for k in _known_keys()) and section in _known_keys():
-        return f"There is no key {name} in this choice of {section}; its file in conf/{section}/ lists them all."
-    if key in _known_keys():
-        return f"{key} is a group; write {key}=CHOICE. `fedpriv run --help` lists its choices."
-    others = [k for k in (*_known_keys(), "experiment") if not key.startswith(f"{k}.")]
-    near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
-    meant = f" Did you mean {near[0]}?" if near else ""
-    return f"There is no key or group {key}.{meant} `fedpriv run --help` lists them."
-
-
-def _readable(error: BaseException) -> str:
-    """Hydra's and omegaconf's messages for people who know neither."""
-    cause = f"\n{error.__cause__}" if error.__cause__ is not None else ""
-    raw = f"{error}{cause}"
-    lines = [line.strip() for line in raw.splitlines() if line.strip()]
-    useless = ("full_key:", "object_type=", "reference_type=", "See https://", "Config search path", "provider=")
-    text = " ".join(line for line in lines if not line.startswith(useless))
-    full_key = match[1] if (match := re.search(r"full_key: (\S+)", raw)) else None
-
-    file = re.match(r"In '([^']+)': (?:\w+ raised while composing config: )?", text)
-    where = "" if file is None or file[1] == "config" else f"{file[1]}.yaml: "
-    if file is not None:
-        text = text[file.end() :]
-    merging = re.match(r"Error merging override (\S+) ", text)
-    if merging is not None:
-        where, text = f"{merging[1]}: ", text[merging.end() :]
-    if match := re.match(r"Could not override '([^'@]+)", text):
-        return where + _unknown(match[1])
-    if match := re.match(r"Could not find '(.+)/([^/]+)' Available options in '[^']+': (.+)", text):
-        return f"{where}{match[1]}={match[2]} is unknown; use one of {', '.join(match[3].split())}."
-    if match := re.match(r"Key '(\w+)' not in '\w+'", text):
-        if file is not None and file[1].startswith(f"{match[1]}/"):
-            return f"{where}a preset must begin with the line '# @package _global_'."
-        return where + _unknown(full_key or match[1])
-    if full_key is not None and not merging:
-        where += f"{full_key}: "
-    for pattern, words in _IN_WORDS.items():
-        text = re.sub(pattern, words, text)
-    return where + text
-
-
-_IN_WORDS = {
-    r"Value '(.*)' of type '\w+' could not be converted to Integer": r"a whole number is asked for, not '\1'.",
-    r"Value '(.*)' of type '\w+' could not be converted to Float": r"a number is asked for, not '\1'.",
-    r"Value '(.*)' is not a valid bool.*": r"true or false is asked for, not '\1'.",
-    r"field '\w+' is not Optional": "a value is needed, not null.",
-    r"Config group override must be.*": "A group takes the name of one of its choices: GROUP=CHOICE.",
-    r".*does not support deletion.*": "it cannot be deleted; set it to null, or to another value.",
-}
 
 
 def _check_choices(config: Config) -> None:

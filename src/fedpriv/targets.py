@@ -1,5 +1,6 @@
 """`_target_`: a dotted name in a config, checked for its type before it is called."""
 
+import hashlib
 import importlib
 import inspect
 import json
@@ -9,6 +10,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fedpriv.errors import ConfigError, FedprivError
@@ -69,6 +71,16 @@ def partial_target(
     except TypeError as error:
         raise ConfigError(f"{where}: {spec[TARGET]}: {error}.") from error
     return lambda *first: target(*first, **arguments)
+
+
+def source_digest(spec: Mapping[str, Any]) -> str | None:
+    """sha256 of the file that a target of the user's own comes from; None for fedpriv's and torch's."""
+    name = spec.get(TARGET)
+    if name is None or str(name).split(".")[0] in ("fedpriv", "torch"):
+        return None
+    module = inspect.getmodule(_resolve(spec, TARGET))
+    file = getattr(module, "__file__", None)
+    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def _resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:

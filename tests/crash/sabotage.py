@@ -67,7 +67,7 @@ def version(package: str, other: str) -> None:
 
 
 def checkpoint_seconds(seconds: float) -> None:
-    _replace("fedpriv.experiment:_CHECKPOINT_SECONDS", lambda _: seconds)
+    _replace("fedpriv.experiment.attempt:_CHECKPOINT_SECONDS", lambda _: seconds)
 
 
 def slow_rounds(seconds: float) -> None:

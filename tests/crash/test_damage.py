@@ -38,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run killed in round 4, its checkpoint of round 3."""
     output = tmp_path_factory.mktemp("killed")
-    deeds = [EVERY_ROUND, ("kill", "fedpriv.recording:Recorder.permit", "after", 4)]
+    deeds = [EVERY_ROUND, ("kill", "fedpriv.experiment.recording:Recorder.permit", "after", 4)]
     assert fedpriv("run", *SMALL, f"output_dir={output}", deeds=deeds).code == KILLED
     return only_run(output)
 
@@ -121,7 +121,7 @@ def test_other_damage_is_one_message_and_changes_nothing(damage, killed_copy):
 )
 def test_force_starts_anew_over_what_is_damaged_as_the_message_says(name, tmp_path):
     run = (*SMALL, f"output_dir={tmp_path}")
-    deeds = [EVERY_ROUND, ("kill", "fedpriv.recording:Recorder.permit", "after", 2)]
+    deeds = [EVERY_ROUND, ("kill", "fedpriv.experiment.recording:Recorder.permit", "after", 2)]
     assert fedpriv("run", *run, deeds=deeds).code == KILLED
     folder = only_run(tmp_path)
     DAMAGE[name](folder)

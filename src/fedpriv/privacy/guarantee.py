@@ -1,5 +1,6 @@
 """What may be claimed about a run, computed from its ledger and nothing else."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,11 +76,16 @@ def in_words(guarantee: Mapping[str, Any]) -> str:
     }[guarantee["relation"]]
     keeper = "Each client" if guarantee["trust_model"] == "local" else "A trusted server"
     return (
-        f"({guarantee['epsilon']:.4g}, {guarantee['delta']:.3g})-differential privacy for {change}, against "
+        f"({rounded_up(guarantee['epsilon'])}, {guarantee['delta']:.3g})-differential privacy for {change}, against "
         f"{guarantee['observer']}. {keeper} adds the noise. Accounted by {guarantee['method']} over "
         f"{guarantee['releases']} releases in {guarantee['rounds']} rounds. "
         f"Not covered: {'; '.join(guarantee['not_covered'])}."
     )
+
+
+def rounded_up(epsilon: float) -> str:
+    """Epsilon with four decimals, never printed below its value."""
+    return f"{math.ceil(epsilon * 1e4 - 1e-9) / 1e4:.4f}"
 
 
 def state_guarantee(
@@ -98,6 +104,8 @@ def state_guarantee(
     if not entries:
         return None
     epsilon, worst = accounting.worst(compositions(entries))
+    if not math.isfinite(epsilon.value):
+        return None  # noise too small to be told from none
     first = entries[0]
     trust_model, observer = _TRUST[first.unit]
     multipliers = [release.noise_multiplier for entry in entries for _, release, _ in entry.releases()]

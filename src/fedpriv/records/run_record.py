@@ -64,6 +64,11 @@ class RunRecord:
     extra: Mapping[str, Any]
     """Further top-level keys."""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do; a run whose budget never allowed a round is not done, but refused."""
+        return self.status in ("completed", "stopped_at_budget") and self.error is None
+
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds.
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedpriv.privacy.guarantee import in_words
+from fedpriv.privacy.guarantee import in_words, rounded_up
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord
 from fedpriv.records.tables import read_table
@@ -32,8 +32,9 @@ def headline(record: RunRecord) -> Iterator[str]:
     if guarantee is None:
         yield "Guarantee: none. Nothing is claimed about this run."
         return
+    epsilon = rounded_up(guarantee["epsilon"])
     yield (
-        f"Guarantee: epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:.3g}; unit {guarantee['unit']}, "
+        f"Guarantee: epsilon {epsilon} at delta {guarantee['delta']:.3g}; unit {guarantee['unit']}, "
         f"relation {guarantee['relation']}, trust model {guarantee['trust_model']}, "
         f"accountant {guarantee['accountant']}"
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -24,8 +25,10 @@ from fedpriv.privacy import (
     Mechanism,
     PoissonBatches,
     PoissonSampler,
+    ReleaseEntry,
 )
 from fedpriv.privacy.calibration import calibrate, calibrate_clients
+from fedpriv.privacy.guarantee import Guarantee, state_guarantee
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
 from fedpriv.privacy.plan import Accounting
 from fedpriv.privacy.sampled_gaussian import check_accountable
@@ -293,6 +296,18 @@ class Experiment:
                 streams=streams,
             )
         return NoPrivacy()
+
+    def guarantee(self, entries: Sequence[ReleaseEntry]) -> Guarantee | None:
+        """What a ledger of this experiment earns."""
+        if self.config.privacy.mechanism == "none":
+            return None
+        return state_guarantee(
+            entries,
+            accounting=self.accounting,
+            delta_rule=self.delta[1],
+            population=self.population,
+            noise_secret=self.noise_is_secret,
+        )
 
     @property
     def _batches(self) -> PoissonBatches:

@@ -1,25 +1,23 @@
-"""One experiment, from a config to a finished run folder: trained, recorded, resumable at any moment."""
+"""One start or resumption of a run: plans what the budget allows, trains it, records it."""
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from fedpriv import __version__
-from fedpriv.assembly import Experiment
-from fedpriv.config import Config, dump, load
-from fedpriv.errors import BudgetExhaustedError, DamagedRunError, FedprivError, InterruptedRunError
+from fedpriv.config import dump
+from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import accuracy_spread, evaluate_global
+from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
+from fedpriv.experiment.recovery import Start, choose_attempt, key_name
 from fedpriv.federation import (
-    DROPPED,
-    FAILED,
     ClientApp,
     FederatedAveraging,
     Grid,
@@ -31,24 +29,19 @@ from fedpriv.federation import (
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism, ReleaseEntry, compositions
 from fedpriv.privacy.accounting import Epsilon
-from fedpriv.privacy.guarantee import Guarantee, state_guarantee
 from fedpriv.privacy.plan import EpsilonMeter, affordable_rounds
 from fedpriv.privacy.sampled_gaussian import Composition
 from fedpriv.privacy.sampling import participations
-from fedpriv.recording import Recorder, client_columns, rounds_trained
 from fedpriv.records.atomic import write_text_atomic
-from fedpriv.records.checkpoint import Checkpoint, load_checkpoint, save_model
+from fedpriv.records.checkpoint import save_model
 from fedpriv.records.environment import difference, environment_fingerprint, package_versions, source_revision
-from fedpriv.records.hashchain import GENESIS, HashChain
-from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
+from fedpriv.records.hashchain import HashChain
+from fedpriv.records.noise_key import destroy_noise_key
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
 from fedpriv.runtimes.inprocess import run_inprocess
 from fedpriv.streams import Streams
 
-_T = TypeVar("_T")
-
-DONE = ("completed", "stopped_at_budget")
 _CHECKPOINT_SECONDS = 2.0
 _BUDGET_SLACK = 1e-9  # relative; a calibrated run shall not stop for the last bit of a float
 
@@ -65,182 +58,7 @@ class Reporter(Protocol):
     def finished(self, folder: Path, record: RunRecord) -> None: ...
 
 
-def run(config: Config, *, reporter: Reporter) -> RunRecord:
-    """Run an experiment, or go on with it where its folder is unfinished.
-
-    Args:
-        config: checked (``fedpriv.config.compose``).
-
-    Returns:
-        What ``run.json`` holds. A completed run is reported and not trained again, unless ``force``.
-
-    Raises:
-        InputError: it cannot be run as asked; nothing was written.
-        BudgetExhaustedError: the budget does not allow one release.
-        InterruptedRunError: stopped by Ctrl-C; the folder can be resumed.
-    """
-    experiment = Experiment.assemble(config)
-    folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
-    if not config.force and folder.run_json.exists():
-        record = folder.read_run_json()
-        if _is_done(record):
-            return _report_done(folder, record, reporter)
-    return _train(experiment, folder, reporter, force=config.force)
-
-
-def resume(path: Path, *, reporter: Reporter) -> RunRecord:
-    """Go on with the run in ``path``; a completed one is reported and left as it is.
-
-    Raises:
-        InputError: no run folder.
-        DamagedRunError: a file of it, or its data, is not what the run was started with.
-    """
-    folder = RunFolder(path)
-    record = folder.read_run_json()
-    if _is_done(record):
-        return _report_done(folder, record, reporter)
-    experiment = Experiment.assemble(load(folder.config))
-    if experiment.run_id(version=record.packages.get("fedpriv", __version__)) != record.run_id:
-        raise DamagedRunError(
-            f"{path}: config or data are no longer those that run {record.run_id} was started with. Restore them, or "
-            "start a new run with `fedpriv run`."
-        )
-    return _train(experiment, folder, reporter, force=False)
-
-
-def _is_done(record: RunRecord | None) -> bool:
-    """Whether nothing is left to do; a run whose budget never allowed a round is not done, but refused."""
-    return record is not None and record.status in DONE and record.error is None
-
-
-def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> RunRecord:
-    destroy_noise_key(folder.noise_key)  # there only if the run was killed right after its last word
-    reporter.already_done(folder.path, record)
-    return record
-
-
-def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool) -> RunRecord:
-    # What can be refused is refused before there is a folder.
-    noise = None if folder.run_json.exists() else experiment.noise_multipliers()
-    folder.create()
-    with folder.acquire(), ExitStack() as stack:
-        earlier = _load(folder.read_run_json, force=force) if folder.run_json.exists() else None
-        if earlier is not None and _is_done(earlier) and not force:
-            return _report_done(folder, earlier, reporter)  # another process has just finished it
-        checkpoint = _load(partial(load_checkpoint, folder.checkpoint), force=force)
-        mark = _latest_mark(checkpoint, earlier)
-        ledger = stack.enter_context(
-            HashChain.open(folder.ledger, trusted_count=mark.count, trusted_head=mark.head)
-        )
-        audit = stack.enter_context(HashChain.open(folder.audit, trusted_count=0, trusted_head=GENESIS))
-        if checkpoint is None and ledger.count and not force:
-            raise DamagedRunError(
-                f"{folder.checkpoint} is missing, but releases were made. Restore it from a copy, or run again with "
-                "force=true."
-            )
-        start = _Start.of(checkpoint, force=force)
-        if start.noise_multipliers is not None:
-            noise = start.noise_multipliers
-        had_noise_key = folder.noise_key.exists()
-        try:
-            attempt = _Attempt(
-                experiment=experiment,
-                folder=folder,
-                reporter=reporter,
-                ledger=ledger,
-                audit=audit,
-                earlier=earlier,
-                start=start,
-                noise_multipliers=experiment.noise_multipliers() if noise is None else noise,
-                noise_key=_noise_key(experiment, folder, resuming=start.tensors is not None),
-            )
-            return attempt.execute()
-        except BudgetExhaustedError:
-            if not had_noise_key:  # it protects nothing
-                destroy_noise_key(folder.noise_key)
-            raise
-
-
-def _load(load: Callable[[], _T], *, force: bool) -> _T | None:
-    """What ``load`` reads; where the run starts anew, a damaged file is as good as none."""
-    try:
-        return load()
-    except DamagedRunError:
-        if force:
-            return None
-        raise
-
-
-def _latest_mark(checkpoint: Checkpoint | None, earlier: RunRecord | None) -> LedgerMark:
-    """How far the ledger is known to have been: ``run.json`` may be ahead of the checkpoint."""
-    marks = [LedgerMark(head=GENESIS, count=0)]
-    if checkpoint is not None:
-        marks.append(LedgerMark(**checkpoint.state["ledger"]))
-    if earlier is not None:
-        marks.append(earlier.ledger)
-    return max(marks, key=lambda mark: mark.count)
-
-
-def _noise_key(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bytes | None:
-    if not experiment.noise_is_secret:
-        return None
-    if resuming or folder.noise_key.exists():
-        return read_noise_key(folder.noise_key)
-    return create_noise_key(folder.noise_key)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Start:
-    """Where training goes on: a checkpoint, or round 0."""
-
-    round: int
-    attempt: int
-    metrics: Mapping[str, Any]
-    seconds: float
-    environment: Mapping[str, Any] | None
-    tensors: Mapping[str, torch.Tensor] | None
-    noise_multipliers: np.ndarray | None
-
-    @staticmethod
-    def of(checkpoint: Checkpoint | None, *, force: bool) -> "_Start":
-        if checkpoint is None or force:
-            environment = None if checkpoint is None else checkpoint.state["environment"]
-            return _Start(
-                round=0,
-                attempt=0,
-                metrics={},
-                seconds=0.0,
-                environment=environment,
-                tensors=None,
-                noise_multipliers=None,
-            )
-        state = checkpoint.state
-        return _Start(
-            round=state["round"],
-            attempt=state["attempt"],
-            metrics=state["metrics"],
-            seconds=state["seconds"],
-            environment=state["environment"],
-            tensors=checkpoint.tensors,
-            noise_multipliers=checkpoint.tensors["plan/noise_multipliers"].numpy(),
-        )
-
-
-def choose_attempt(entries: list[ReleaseEntry], *, start_round: int, attempt: int, same_coins: bool) -> int:
-    """The attempt that rounds after ``start_round`` belong to.
-
-    Rounds whose entries a killed attempt wrote are trained again. If that gives the same release bit for bit,
-    it is the one that was paid for; if anything could differ, the same noise on another update would cancel
-    out, so a fresh attempt draws fresh noise and pays again.
-    """
-    pending = any(entry.attempt == attempt and entry.round > start_round for entry in entries)
-    superseded = any(entry.attempt > attempt for entry in entries)
-    if not superseded and (same_coins or not pending):
-        return attempt
-    return 1 + max(entry.attempt for entry in entries)
-
-
-class _Attempt:
+class Attempt:
     """One start or resumption of a run, owner of its folder."""
 
     def __init__(
@@ -252,7 +70,7 @@ class _Attempt:
         ledger: HashChain,
         audit: HashChain,
         earlier: RunRecord | None,
-        start: _Start,
+        start: Start,
         noise_multipliers: np.ndarray,
         noise_key: bytes | None,
     ) -> None:
@@ -262,9 +80,9 @@ class _Attempt:
             **environment_fingerprint(),
             "tuning": asdict(experiment.tuning),
             "data": experiment.data.fingerprint,
-            "noise key": _key_name(noise_key),
+            "noise key": key_name(noise_key),
         }
-        self._redone = earlier is not None and _is_done(earlier)
+        self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
         self.layout = ParameterLayout.of(self.model)
         self.recorder = Recorder(
@@ -275,7 +93,7 @@ class _Attempt:
         )
         changes = self._changes()
         attempt = choose_attempt(
-            list(self.recorder.entries),
+            self.recorder.entries,
             start_round=start.round,
             attempt=start.attempt,
             same_coins=not changes,
@@ -469,24 +287,15 @@ class _Attempt:
             self.recorder.decide("client_failed", round=outcome.round, client=client, failure=failure)
         tested = self._test(outcome.round)
         now = time.monotonic()
-        row = {
-            "round": outcome.round,
-            "cohort": len(outcome.cohort),
-            "replied": outcome.replied,
-            "dropped": int((outcome.status == DROPPED).sum()),
-            "failed": int((outcome.status == FAILED).sum()),
-            "diagnostic_train_loss": _mean_loss(outcome.metrics),
-            "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
-            "epsilon": self.meter.upper_bound() if self.recorder.entries else None,
-            "test_accuracy": tested.get("test_accuracy"),
-            "test_loss": tested.get("test_loss"),
-            "attempt": self.state.attempt,
-            "seconds": now - self._round_began,
-        }
-        self._round_began = now
-        self.recorder.add_round(
-            row, client_columns(outcome.round, outcome.cohort, outcome.status, outcome.metrics)
+        row = round_row(
+            outcome,
+            tested=tested,
+            epsilon=self.meter.upper_bound() if self.recorder.entries else None,
+            attempt=self.state.attempt,
+            seconds=now - self._round_began,
         )
+        self._round_began = now
+        self.recorder.add_round(row, client_columns(outcome))
         self.reporter.round_done(row, outcome.failures)
         if now - self._saved_at >= _CHECKPOINT_SECONDS:
             self._checkpoint()
@@ -559,25 +368,12 @@ class _Attempt:
         with suppress(FedprivError):  # on a full disk the reason is worth more than a second error
             self.recorder.decide(status, error=error)
         with suppress(FedprivError):
-            self.recorder.write(status=status, error=error, **self._guarantees())
+            self.recorder.write(status=status, error=error, seconds=self._seconds, **self._guarantees())
 
     def _guarantees(self) -> dict[str, Any]:
-        guarantee = guarantee_of(self.experiment, list(self.recorder.entries))
+        guarantee = self.experiment.guarantee(self.recorder.entries)
         stated = None if guarantee is None else guarantee.to_json()
         return {"guarantee": stated, "guarantees": [] if stated is None else [stated]}
-
-
-def guarantee_of(experiment: Experiment, entries: list[ReleaseEntry]) -> Guarantee | None:
-    """What a ledger of this experiment earns."""
-    if experiment.config.privacy.mechanism == "none":
-        return None
-    return state_guarantee(
-        entries,
-        accounting=experiment.accounting,
-        delta_rule=experiment.delta[1],
-        population=experiment.population,
-        noise_secret=experiment.noise_is_secret,
-    )
 
 
 def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> ClientApp:
@@ -588,26 +384,6 @@ def _section(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.
     return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
 
 
-def _key_name(noise_key: bytes | None) -> str | None:
-    """Tells secret keys apart, and nothing else about them."""
-    return None if noise_key is None else hashlib.sha256(b"fedpriv name" + noise_key).hexdigest()[:16]
-
-
 def _summary(noise_multipliers: np.ndarray) -> list[float] | None:
     known = noise_multipliers[~np.isnan(noise_multipliers)]
     return [float(known.min()), float(known.max())] if len(known) else None
-
-
-def _mean(values: np.ndarray | None) -> float | None:
-    if values is None or np.all(np.isnan(values)):
-        return None
-    return float(np.nanmean(values))
-
-
-def _mean_loss(metrics: Mapping[str, np.ndarray]) -> float | None:
-    """Mean loss over the examples that the cohort trained on."""
-    if "loss" not in metrics:
-        return None
-    loss, weight = metrics["loss"], metrics["examples"]
-    known = np.isfinite(loss) & (weight > 0)
-    return float(np.average(loss[known], weights=weight[known])) if known.any() else None

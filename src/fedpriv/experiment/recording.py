@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fedpriv.errors import DamagedRunError
+from fedpriv.federation import DROPPED, FAILED, RoundOutcome
 from fedpriv.privacy import ReleaseEntry
 from fedpriv.records.atomic import writing
 from fedpriv.records.checkpoint import save_checkpoint
@@ -109,13 +110,51 @@ def rounds_trained(folder: RunFolder) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def client_columns(
-    round_number: int, clients: np.ndarray, status: np.ndarray, metrics: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def client_columns(outcome: RoundOutcome) -> dict[str, Any]:
     """Columns of the clients table for one round; everything measured on a client is a diagnostic."""
     return {
-        "round": round_number,
-        "client": clients,
-        "status": status,
-        **{f"diagnostic_{name}": values for name, values in sorted(metrics.items())},
+        "round": outcome.round,
+        "client": outcome.cohort,
+        "status": outcome.status,
+        **{f"diagnostic_{name}": values for name, values in sorted(outcome.metrics.items())},
     }
+
+
+def round_row(
+    outcome: RoundOutcome, *, tested: Mapping[str, float], epsilon: float | None, attempt: int, seconds: float
+) -> dict[str, Any]:
+    """A row of the rounds table.
+
+    Args:
+        tested: global test metrics, where this round was tested.
+        epsilon: an upper bound on what has been spent; None where nothing is claimed.
+    """
+    return {
+        "round": outcome.round,
+        "cohort": len(outcome.cohort),
+        "replied": outcome.replied,
+        "dropped": int((outcome.status == DROPPED).sum()),
+        "failed": int((outcome.status == FAILED).sum()),
+        "diagnostic_train_loss": _mean_loss(outcome.metrics),
+        "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
+        "epsilon": epsilon,
+        "test_accuracy": tested.get("test_accuracy"),
+        "test_loss": tested.get("test_loss"),
+        "attempt": attempt,
+        "seconds": seconds,
+    }
+
+
+def _mean(values: np.ndarray | None) -> float | None:
+    if values is None or np.all(np.isnan(values)):
+        return None
+    return float(np.nanmean(values))
+
+
+def _mean_loss(metrics: Mapping[str, np.ndarray]) -> float | None:
+    """Mean loss over the examples that the cohort trained on."""
+    if "loss" not in metrics:
+        return None
+    loss, weight = metrics["loss"], metrics["examples"]
+    known = np.isfinite(loss) & (weight > 0)
+    return float(np.average(loss[known], weights=weight[known])) if known.any() else None

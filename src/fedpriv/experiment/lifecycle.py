@@ -1,0 +1,133 @@
+"""One experiment, from a config to a finished run folder: trained, recorded, resumable at any moment."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from fedpriv import __version__
+from fedpriv.config import Config, load
+from fedpriv.errors import BudgetExhaustedError, DamagedRunError
+from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attempt import Attempt, Reporter
+from fedpriv.experiment.recovery import Start, latest_mark
+from fedpriv.records.checkpoint import load_checkpoint
+from fedpriv.records.hashchain import GENESIS, HashChain
+from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
+from fedpriv.records.run_folder import RunFolder
+from fedpriv.records.run_record import RunRecord
+
+_T = TypeVar("_T")
+
+
+def run(config: Config, *, reporter: Reporter) -> RunRecord:
+    """Run an experiment, or go on with it where its folder is unfinished.
+
+    Args:
+        config: checked (``fedpriv.config.compose``).
+
+    Returns:
+        What ``run.json`` holds. A completed run is reported and not trained again, unless ``force``.
+
+    Raises:
+        InputError: it cannot be run as asked; nothing was written.
+        BudgetExhaustedError: the budget does not allow one release.
+        InterruptedRunError: stopped by Ctrl-C; the folder can be resumed.
+    """
+    experiment = Experiment.assemble(config)
+    folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
+    if not config.force and folder.run_json.exists():
+        record = folder.read_run_json()
+        if record.is_done:
+            return _report_done(folder, record, reporter)
+    return _train(experiment, folder, reporter, force=config.force)
+
+
+def resume(path: Path, *, reporter: Reporter) -> RunRecord:
+    """Go on with the run in ``path``; a completed one is reported and left as it is.
+
+    Raises:
+        InputError: no run folder.
+        DamagedRunError: a file of it, or its data, is not what the run was started with.
+    """
+    folder = RunFolder(path)
+    record = folder.read_run_json()
+    if record.is_done:
+        return _report_done(folder, record, reporter)
+    experiment = Experiment.assemble(load(folder.config))
+    if experiment.run_id(version=record.packages.get("fedpriv", __version__)) != record.run_id:
+        raise DamagedRunError(
+            f"{path}: config or data are no longer those that run {record.run_id} was started with. Restore them, or "
+            "start a new run with `fedpriv run`."
+        )
+    return _train(experiment, folder, reporter, force=False)
+
+
+def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> RunRecord:
+    destroy_noise_key(folder.noise_key)  # there only if the run was killed right after its last word
+    reporter.already_done(folder.path, record)
+    return record
+
+
+def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool) -> RunRecord:
+    # What can be refused is refused before there is a folder.
+    noise = None if folder.run_json.exists() else experiment.noise_multipliers()
+    folder.create()
+    with folder.acquire(), ExitStack() as stack:
+        earlier = _load(folder.read_run_json, force=force) if folder.run_json.exists() else None
+        if earlier is not None and earlier.is_done and not force:
+            return _report_done(folder, earlier, reporter)  # another process has just finished it
+        checkpoint = _load(partial(load_checkpoint, folder.checkpoint), force=force)
+        mark = latest_mark(checkpoint, earlier)
+        ledger = stack.enter_context(
+            HashChain.open(folder.ledger, trusted_count=mark.count, trusted_head=mark.head)
+        )
+        audit = stack.enter_context(HashChain.open(folder.audit, trusted_count=0, trusted_head=GENESIS))
+        if checkpoint is None and ledger.count and not force:
+            raise DamagedRunError(
+                f"{folder.checkpoint} is missing, but releases were made. Restore it from a copy, or run again with "
+                "force=true."
+            )
+        start = Start.of(checkpoint, force=force)
+        if start.noise_multipliers is not None:
+            noise = start.noise_multipliers
+        had_noise_key = folder.noise_key.exists()
+        try:
+            attempt = Attempt(
+                experiment=experiment,
+                folder=folder,
+                reporter=reporter,
+                ledger=ledger,
+                audit=audit,
+                earlier=earlier,
+                start=start,
+                noise_multipliers=experiment.noise_multipliers() if noise is None else noise,
+                noise_key=_noise_key(experiment, folder, resuming=start.tensors is not None),
+            )
+            return attempt.execute()
+        except BudgetExhaustedError:
+            if not had_noise_key:  # it protects nothing
+                destroy_noise_key(folder.noise_key)
+            raise
+
+
+def _load(load: Callable[[], _T], *, force: bool) -> _T | None:
+    """What ``load`` reads; where the run starts anew, a damaged file is as good as none."""
+    try:
+        return load()
+    except DamagedRunError:
+        if force:
+            return None
+        raise
+
+
+def _noise_key(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bytes | None:
+    if not experiment.noise_is_secret:
+        return None
+    if resuming or folder.noise_key.exists():
+        return read_noise_key(folder.noise_key)
+    return create_noise_key(folder.noise_key)
+
+
+
