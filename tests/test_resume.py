@@ -90,7 +90,9 @@ TEN_MOMENTS: Mapping[str, Moment] = {
     ),
     "between release and record": _moment("kill", _TRAINED, "after", 3, trained=2, checkpoint=2),
     "between tables and checkpoint": _moment("kill_replacing", _CHECKPOINT, "before", 4, trained=3, checkpoint=2),
-    "between model and tables": _moment("kill", "fedpriv.experiment.attempt:save_model", "after", 1, trained=5, checkpoint=5),
+    "between model and tables": _moment(
+        "kill", "fedpriv.experiment.attempt:save_model", "after", 1, trained=5, checkpoint=5
+    ),
     "between one table and the other": _moment(
         "kill", "fedpriv.records.tables:TableParts.finish", "after", 1, trained=5, checkpoint=5
     ),
@@ -124,7 +126,9 @@ MORE_MOMENTS: Mapping[str, Moment] = {
     ),
     "before the model": _moment("kill", "fedpriv.experiment.attempt:save_model", "before", 1, trained=5, checkpoint=5),
     "the model is written aside": _moment("kill_replacing", "model.safetensors", "before", 1, trained=5, checkpoint=5),
-    "tables merged": _moment("kill", "fedpriv.experiment.recording:Recorder.finish_tables", "after", 1, trained=5, checkpoint=5),
+    "tables merged": _moment(
+        "kill", "fedpriv.experiment.recording:Recorder.finish_tables", "after", 1, trained=5, checkpoint=5
+    ),
     "completion logged, not stated": _moment(
         "kill", "fedpriv.experiment.recording:Recorder.decide", "after", 2, trained=5, checkpoint=5
     ),

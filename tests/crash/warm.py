@@ -15,8 +15,8 @@ import fedpriv.progress
 import fedpriv.training.opacus_trainer
 import fedpriv.verification  # noqa: F401
 from crash.workload import SMALL
-from fedpriv.assembly import Experiment, load_data
 from fedpriv.config import compose
+from fedpriv.experiment.assembly import Experiment, load_data
 
 pyarrow.array([0])  # imports pandas, where it is installed
 _config = compose(SMALL, config_dir=None)

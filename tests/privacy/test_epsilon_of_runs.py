@@ -21,9 +21,9 @@ from opacus.accountants import RDPAccountant as OpacusRDPAccountant
 from safetensors.torch import load_file
 from scipy import optimize, stats
 
-from fedpriv.assembly import Experiment
 from fedpriv.config import compose
 from fedpriv.errors import BudgetExhaustedError
+from fedpriv.experiment.assembly import Experiment
 from fedpriv.privacy.mechanisms import CentralGaussian
 from fedpriv.records.run_folder import RunFolder
 

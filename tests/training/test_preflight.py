@@ -64,3 +64,9 @@ def test_checking_changes_nothing():
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(p, q) for p, q in zip(state, model.parameters(), strict=True))
     assert model.training
+
+
+def test_a_parameter_that_no_message_can_carry_is_named():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3).to(torch.bfloat16))
+    with pytest.raises(ConfigError, match=r"1\.weight is torch\.bfloat16.*float32"):
+        check_model(model, example_level=False, input_shape=(4,), num_classes=3)

@@ -142,8 +142,10 @@ class Attempt:
         """What is no longer as it was when the ledger's entries were written, as far as is known."""
         if self.start.environment is None:
             return ["the checkpoint is lost"] if self.recorder.entries else []
-        changes = difference(self.start.environment, self.environment)
-        return [f"since the checkpoint: {change}" for change in changes]
+        changes = [f"since the checkpoint: {change}" for change in difference(self.start.environment, self.environment)]
+        if self.experiment.device.type != "cpu":
+            changes.append(f"{self.experiment.device} does not repeat a round bit for bit")
+        return changes
 
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
         notes = list(changes)

@@ -46,6 +46,9 @@ def check_model(model: nn.Module, *, example_level: bool, input_shape: tuple[int
         raise ConfigError(
             "The model has no trainable parameter; choose another, or leave requires_grad on where it shall learn."
         )
+    for name, parameter in model.named_parameters():
+        if parameter.dtype not in (torch.float16, torch.float32, torch.float64):
+            raise ConfigError(f"The parameter {name} is {parameter.dtype}, which messages cannot carry; use float32.")
     _check_shapes(model, input_shape, num_classes)
     examples = _some_examples(model, input_shape)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
