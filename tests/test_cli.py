@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 import fedpriv
 from fedpriv.config import conf_dir
+from fedpriv.privacy.guarantee import rounded_up
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["run", "experiment=digits_smoke"]
@@ -163,7 +164,7 @@ def test_a_run_prints_what_was_reached_and_where(command):
     assert (outcome.code, outcome.err) == (0, "")
     assert folder.parent == Path("outputs/digits_smoke")
     assert f"Test accuracy {record['metrics']['test_accuracy']:.4f}" in outcome.out
-    assert f"epsilon {record['guarantee']['epsilon']:.4f} at delta" in outcome.out
+    assert f"epsilon {rounded_up(record['guarantee']['epsilon'])} at delta" in outcome.out
     told = "unit example, relation add_or_remove_one, trust model local, accountant pld"
     assert told in outcome.out
     assert f"Run folder: {folder}" in outcome.out

@@ -256,9 +256,9 @@ def test_the_digest_of_own_code_follows_its_file(tmp_path, monkeypatch):
     from fedpriv.targets import source_digest
 
     monkeypatch.syspath_prepend(tmp_path)
-    file = tmp_path / "net_of_mine.py"
+    file = tmp_path / "net_for_the_digest.py"
     file.write_text("def net() -> int:\n    return 1\n")
-    spec = {"_target_": "net_of_mine.net"}
+    spec = {"_target_": "net_for_the_digest.net"}
     first = source_digest(spec)
     file.write_text("def net() -> int:\n    return 2\n")
     assert first is not None
