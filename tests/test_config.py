@@ -364,7 +364,7 @@ def test_a_config_that_no_run_wrote_is_damage(tmp_path, text):
 
 
 def identity(config):
-    return run_id(config, data_fingerprint="d", tuning={"chunk_size": 1}, version="0")
+    return run_id(config, code={}, data_fingerprint="d", tuning={"chunk_size": 1}, version="0")
 
 
 def changed(config, key, new):
@@ -390,10 +390,11 @@ def test_the_run_id_changes_with_what_changes_the_result(default):
     assert re.fullmatch("[0-9a-f]{12}", base)
 
 
-def test_the_run_id_changes_with_data_tuning_and_version(default):
-    arguments = {"data_fingerprint": "d", "tuning": {"chunk_size": 1}, "version": "0"}
-    others = [arguments | change for change in ({"data_fingerprint": "e"}, {"tuning": {}}, {"version": "1"})]
-    assert len({run_id(default, **a) for a in (arguments, *others)}) == 4
+def test_the_run_id_changes_with_data_code_tuning_and_version(default):
+    arguments = {"data_fingerprint": "d", "tuning": {"chunk_size": 1}, "version": "0", "code": {}}
+    changes = ({"data_fingerprint": "e"}, {"tuning": {}}, {"version": "1"}, {"code": {"net": "0"}})
+    others = [arguments | change for change in changes]
+    assert len({run_id(default, **a) for a in (arguments, *others)}) == 5
 
 
 def test_every_default_passes_its_own_check():

@@ -19,7 +19,7 @@ BASICS = {"errors", "streams"}
 BELOW_TRAINING = BASICS | {"data", "models", "privacy"}
 BELOW_FEDERATION = BELOW_TRAINING | {"training"}
 BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
-GLUE = {"config", "config_words", "targets", "experiment", "verification", "progress"}
+GLUE = {"config", "config_words", "own_code", "targets", "experiment", "verification", "progress"}
 GLUE |= {"sweeps", "cli", "__main__"}
 READERS = {"attacks", "conformance", "evaluation", "records", "reports"}
 ROOMS: dict[str, set[str]] = {
@@ -39,8 +39,9 @@ ROOMS: dict[str, set[str]] = {
     # The glue sees a config, or brings rooms together; nothing in a room knows of it.
     "targets": BASICS,
     "config_words": set(),
-    "config": BASICS | {"config_words", "targets"},
-    "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "targets"},
+    "own_code": BASICS | {"targets"},
+    "config": BASICS | {"config_words"},
+    "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"privacy", "records"},
     "progress": {"records", "reports"},
     "sweeps": BELOW_RUNTIMES | READERS | GLUE - {"cli", "__main__"},

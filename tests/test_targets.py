@@ -250,18 +250,3 @@ def test_an_argument_that_comes_later_cannot_be_given_now():
         partial_target(
             {"_target_": "torch.optim.SGD", "params": 3}, expected=torch.optim.Optimizer, where="o", positional=1
         )
-
-
-def test_the_digest_of_own_code_follows_its_file(tmp_path, monkeypatch):
-    from fedpriv.targets import source_digest
-
-    monkeypatch.syspath_prepend(tmp_path)
-    file = tmp_path / "net_for_the_digest.py"
-    file.write_text("def net() -> int:\n    return 1\n")
-    spec = {"_target_": "net_for_the_digest.net"}
-    first = source_digest(spec)
-    file.write_text("def net() -> int:\n    return 2\n")
-    assert first is not None
-    assert source_digest(spec) not in (None, first)
-    assert source_digest({"_target_": "torch.optim.SGD"}) is None
-    assert source_digest({}) is None

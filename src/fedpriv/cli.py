@@ -113,7 +113,7 @@ def _data(arguments: argparse.Namespace) -> int:
     import rich
 
     from fedpriv.data import describe, draw_partition
-    from fedpriv.experiment.assembly import load_data
+    from fedpriv.experiment import load_data
 
     data = load_data(config)
     rich.print(describe(data))

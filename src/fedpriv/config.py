@@ -14,7 +14,6 @@ from typing import Any
 
 from fedpriv.config_words import readable, unknown, unknown_keys
 from fedpriv.errors import ConfigError, DamagedRunError
-from fedpriv.targets import source_digest
 
 SCHEMA_NAME = "fedpriv_schema"
 _FROM_GROUP = "???"  # omegaconf's mark of a value that a file in conf/ must give
@@ -124,6 +123,15 @@ class Config:
 
 # What may differ between two runs that give the same result.
 _NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime")
+# Beyond these, float32 noise is not what is claimed, accountants break down, or a machine does.
+_RANGES: dict[str, tuple[float, float]] = {
+    "privacy.noise_multiplier": (1e-3, 1e6),
+    "privacy.max_grad_norm": (1e-6, 1e6),
+    "privacy.clipping_norm": (1e-12, 1e12),
+    "workers": (1, 1024),
+    "threads": (1, 256),
+}
+_LARGEST_EPSILON = 1e4
 # Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
 _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -212,14 +220,12 @@ def check(config: Config, *, chosen: Sequence[str]) -> Config:
     return config
 
 
-def run_id(config: Config, *, data_fingerprint: str, tuning: dict[str, Any], version: str) -> str:
+def run_id(
+    config: Config, *, code: dict[str, str], data_fingerprint: str, tuning: dict[str, Any], version: str
+) -> str:
     """Hash of everything that changes the result: config, the user's own code, data, tuning, package version."""
     hashed = {key: value for key, value in asdict(config).items() if key not in _NOT_HASHED}
-    hashed["code"] = [
-        source_digest(spec)
-        for spec in (config.data, config.partition, config.model, config.training.optimizer, config.strategy.optimizer)
-    ]
-    text = json.dumps([hashed, data_fingerprint, tuning, version], sort_keys=True, default=str)
+    text = json.dumps([hashed, code, data_fingerprint, tuning, version], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -303,10 +309,19 @@ def _check_numbers(config: Config) -> None:
     for key, number in positive.items():
         if number is not None and not (number > 0 and math.isfinite(number)):
             raise ConfigError(f"{key}={number} must be a positive number.")
+    for key, (least, most) in _RANGES.items():
+        number = positive.get(key, whole.get(key))
+        if number is not None and not least <= number <= most:
+            raise ConfigError(f"{key}={number:g} must lie between {least:g} and {most:g}.")
     epsilon = config.privacy.epsilon
     if epsilon is not None and not epsilon > 0:
         raise ConfigError(
             f"privacy.epsilon={epsilon} must be > 0 (inf: clip and sample, but add no noise and claim nothing)."
+        )
+    if epsilon is not None and _LARGEST_EPSILON < epsilon < math.inf:
+        raise ConfigError(
+            f"privacy.epsilon={epsilon:g} protects nothing and cannot be calibrated; use at most "
+            f"{_LARGEST_EPSILON:g}, or inf for no noise."
         )
     if config.privacy.delta is not None and config.privacy.delta >= 1:
         raise ConfigError(f"privacy.delta={config.privacy.delta} must be below 1.")

@@ -28,7 +28,11 @@ def unknown(key: str, schema: Any) -> str:
     """What to say of a key or group that is not there."""
     section, _, name = key.rpartition(".")
     if section and not any(k.startswith(f"{section}.") for k in _known_keys(schema)) and section in _known_keys(schema):
-        return f"There is no key {name} in this choice of {section}; its file in conf/{section}/ lists them all."
+        group = section.partition(".")[0]
+        return (
+            f"There is no key {name} in this choice of {section}; its file in conf/{group}/ lists them all. "
+            f"An argument of a _target_ that the file leaves out is given with a plus: +{key}=VALUE."
+        )
     if key in _known_keys(schema):
         return f"{key} is a group; write {key}=CHOICE. `fedpriv run --help` lists its choices."
     others = [k for k in (*_known_keys(schema), "experiment") if not key.startswith(f"{k}.")]

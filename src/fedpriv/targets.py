@@ -1,6 +1,5 @@
 """`_target_`: a dotted name in a config, checked for its type before it is called."""
 
-import hashlib
 import importlib
 import inspect
 import json
@@ -10,7 +9,6 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fedpriv.errors import ConfigError, FedprivError
@@ -49,7 +47,7 @@ def partial_target(
     spec: Mapping[str, Any], *, expected: type, where: str, positional: int = 0, **offered: Any
 ) -> Callable[..., Any]:
     """As ``build``, but returns a function of ``positional`` arguments that are still to come."""
-    target = _resolve(spec, where)
+    target = resolve(spec, where)
     _check_type(target, spec[TARGET], expected, where)
     arguments = {key: value for key, value in spec.items() if key != TARGET}
     hints = _hints(target.__init__ if inspect.isclass(target) else target)
@@ -73,17 +71,7 @@ def partial_target(
     return lambda *first: target(*first, **arguments)
 
 
-def source_digest(spec: Mapping[str, Any]) -> str | None:
-    """sha256 of the file that a target of the user's own comes from; None for fedpriv's and torch's."""
-    name = spec.get(TARGET)
-    if name is None or str(name).split(".")[0] in ("fedpriv", "torch"):
-        return None
-    module = inspect.getmodule(_resolve(spec, TARGET))
-    file = getattr(module, "__file__", None)
-    return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
-
-
-def _resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
+def resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
     name = spec.get(TARGET)
     if not isinstance(name, str) or "." not in name:
         raise ConfigError(f"{where}.{TARGET} must be a dotted name such as package.module.Name, not {name!r}.")

@@ -1,6 +1,8 @@
 """Is what a run folder says true? Everything that can be recomputed from its files is."""
 
+import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ def verify(path: Path) -> Verdict:
         lines = read_chain(
             folder.ledger, trusted_count=record.ledger.count, trusted_head=record.ledger.head, exact=ended
         )
-        read_chain(folder.audit)
+        decisions = read_chain(folder.audit)
     except ChainMismatchError as error:
         return Verdict(False, (f"FAILS  {error}",))
     try:
@@ -45,7 +47,30 @@ def verify(path: Path) -> Verdict:
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedRunError(f"{folder.ledger} holds an entry that fedpriv did not write ({error!r}).") from error
     chain = f"holds  ledger: {len(lines)} entries, chained to the head in run.json"
+    if wrong := list(_broken_terms(folder, record, decisions)):
+        return Verdict(False, (chain, *(f"FAILS  {line}" for line in wrong)))
     return _guarantee(record, entries, chain, settled=record.status != "running")
+
+
+def _broken_terms(folder: RunFolder, record: RunRecord, decisions: list[dict[str, Any]]) -> Iterator[str]:
+    """Where config or guarantee are not what the audit log said when training started."""
+    starts = [line for line in decisions if line.get("event") in ("started", "resumed")]
+    if not starts:
+        if record.guarantee is not None:
+            yield "a guarantee is stated, but the audit log knows of no start"
+        return
+    try:
+        config = hashlib.sha256(folder.config.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DamagedRunError(f"Cannot read {folder.config}: {error.strerror}.") from error
+    if config != starts[-1].get("config"):
+        yield "config.yaml is not the one that the run was started with"
+    stated, terms = record.guarantee, starts[-1].get("terms")
+    if stated is None:
+        return
+    for key, value in (terms or {"epsilon": None}).items():
+        if not _same(value, stated.get(key)):
+            yield f"guarantee: {key} is stated as {stated.get(key)}, but the run was started with {value}"
 
 
 def _guarantee(record: RunRecord, entries: list[ReleaseEntry], chain: str, *, settled: bool) -> Verdict:

@@ -17,6 +17,7 @@ from fedpriv.data import Dataset, FederatedData, federate
 from fedpriv.errors import ConfigError
 from fedpriv.federation import ClientApp, Node, make_client_app
 from fedpriv.models import ParameterLayout
+from fedpriv.own_code import own_code
 from fedpriv.privacy import (
     AllClients,
     ClippingGrid,
@@ -110,9 +111,17 @@ class Experiment:
             threads=self.config.threads,
         )
 
+    @cached_property
+    def own_code(self) -> dict[str, str]:
+        """What the user's own targets come from."""
+        config = self.config
+        optimizers = (config.training.optimizer, config.strategy.optimizer)
+        return own_code((config.data, config.partition, config.model, *optimizers))
+
     def run_id(self, *, version: str = __version__) -> str:
         return run_id(
             self.config,
+            code=self.own_code,
             data_fingerprint=self.data.fingerprint,
             tuning=asdict(self.tuning),
             version=version,
@@ -223,6 +232,11 @@ class Experiment:
     def delta(self) -> tuple[float, str]:
         """delta and the rule that it comes from."""
         given, n = self.config.privacy.delta, self.population
+        if given is None and n < 2:
+            raise ConfigError(
+                "One protected unit alone has no sensible delta below 1/n; use more clients, or give privacy.delta and "
+                "privacy.accept_weak_delta=true."
+            )
         if given is None:
             return n**-1.1, f"n^-1.1 with n = {n}"
         if given >= 1 / n and not self.config.privacy.accept_weak_delta:
@@ -296,6 +310,18 @@ class Experiment:
                 streams=streams,
             )
         return NoPrivacy()
+
+    @property
+    def terms(self) -> dict[str, Any] | None:
+        """Under which a guarantee of this experiment is stated; logged before training, checked by ``verify``."""
+        if self.config.privacy.mechanism == "none":
+            return None
+        return {
+            **asdict(self.accounting),
+            "delta_rule": self.delta[1],
+            "population": self.population,
+            "noise_secret": self.noise_is_secret,
+        }
 
     def guarantee(self, entries: Sequence[ReleaseEntry]) -> Guarantee | None:
         """What a ledger of this experiment earns."""

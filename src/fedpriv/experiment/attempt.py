@@ -1,5 +1,6 @@
 """One start or resumption of a run: plans what the budget allows, trains it, records it."""
 
+import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -81,6 +82,7 @@ class Attempt:
             "tuning": asdict(experiment.tuning),
             "data": experiment.data.fingerprint,
             "noise key": key_name(noise_key),
+            "own code": experiment.own_code,
         }
         self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
@@ -145,6 +147,8 @@ class Attempt:
         changes = [f"since the checkpoint: {change}" for change in difference(self.start.environment, self.environment)]
         if self.experiment.device.type != "cpu":
             changes.append(f"{self.experiment.device} does not repeat a round bit for bit")
+        if self.start.tensors is None and self.recorder.entries and self.experiment.own_code:
+            changes.append("code of your own may have changed in ways that cannot be seen")
         return changes
 
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
@@ -244,6 +248,8 @@ class Attempt:
             attempt=self.state.attempt,
             last_round=self.last_round,
             notes=self.notes,
+            terms=self.experiment.terms,
+            config=hashlib.sha256(self.folder.config.read_bytes()).hexdigest(),
             noise_multipliers=_summary(self.noise_multipliers),
         )
         if self.start.environment != self.environment or self.state.attempt != self.start.attempt or anew:

@@ -16,9 +16,11 @@ _TRUST = {
 NOT_COVERED = (
     "hyperparameter tuning and the choice among runs",
     "metrics named diagnostic_*: computed on training data, for the simulator's eyes only",
+    "the run folder's other tables and logs: cohorts, who answered, what failed and why",
+    "the test examples and test_* metrics, which count as public",
     "preprocessing, client sizes and the number of clients, which count as public",
-    "other runs on the same data",
-    "floating-point attacks on the noise sampler",
+    "other runs on the same data; runs that share a seed share their noise",
+    "attacks on the generator (not a cryptographic one) or on the floating-point arithmetic of the noise",
 )
 SIMULATION_ONLY = "the noise itself: it derives from a recorded seed (simulation only)"
 
@@ -85,7 +87,7 @@ def in_words(guarantee: Mapping[str, Any]) -> str:
 
 def rounded_up(epsilon: float) -> str:
     """Epsilon with four decimals, never printed below its value."""
-    return f"{math.ceil(epsilon * 1e4 - 1e-9) / 1e4:.4f}"
+    return f"{math.ceil(epsilon * 1e4) / 1e4:.4f}"
 
 
 def state_guarantee(

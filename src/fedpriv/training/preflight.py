@@ -49,6 +49,8 @@ def check_model(model: nn.Module, *, example_level: bool, input_shape: tuple[int
     for name, parameter in model.named_parameters():
         if parameter.dtype not in (torch.float16, torch.float32, torch.float64):
             raise ConfigError(f"The parameter {name} is {parameter.dtype}, which messages cannot carry; use float32.")
+        if example_level and parameter.dtype == torch.float16:
+            raise ConfigError(f"The parameter {name} is float16, too coarse for the noise of DP-SGD; use float32.")
     _check_shapes(model, input_shape, num_classes)
     examples = _some_examples(model, input_shape)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}

@@ -1,0 +1,59 @@
+"""The user's own code behind a config: what a run's result depends on beside fedpriv and torch."""
+
+import ast
+import hashlib
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fedpriv.targets import TARGET, resolve
+
+_KNOWN = ("fedpriv", "torch")
+_INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def own_code(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the targets that are neither fedpriv's nor torch's come from.
+
+    Modules of the user's own, and those of their own that they import: name -> sha256 of the file. Installed packages:
+    name -> version. Empty where every target is fedpriv's or torch's. Files that a target reads are not seen.
+    """
+    found: dict[str, str] = {}
+    for spec in specs:
+        top = str(spec.get(TARGET, "fedpriv")).split(".")[0]
+        module = None if top in _KNOWN else inspect.getmodule(resolve(spec, TARGET))
+        if module is not None:
+            _add(module, found)
+    return dict(sorted(found.items()))
+
+
+def _add(module: ModuleType, found: dict[str, str]) -> None:
+    name, file = module.__name__, getattr(module, "__file__", None)
+    if name in found or file is None or name.split(".")[0] in _KNOWN:
+        return
+    if any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED):
+        top = name.split(".")[0]
+        found |= {d: version(d) for d in packages_distributions().get(top, [])}
+        return
+    source = Path(file).read_bytes()
+    found[name] = hashlib.sha256(source).hexdigest()
+    for imported in _imports(source, package=module.__package__ or ""):
+        if imported in sys.modules:
+            _add(sys.modules[imported], found)
+
+
+def _imports(source: bytes, *, package: str) -> Iterator[str]:
+    """Dotted names that a source file may import as modules."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
