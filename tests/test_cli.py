@@ -465,6 +465,8 @@ def test_ctrl_c_at_a_terminal_leaves_a_run_that_goes_on(command, tmp_path):
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        # ignored, and so for children, where tests run in a shell's background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     shown, deadline = b"", time.monotonic() + 100
