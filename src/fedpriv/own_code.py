@@ -6,6 +6,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
@@ -37,14 +38,19 @@ def _add(module: ModuleType, found: dict[str, str]) -> None:
     if name in found or file is None or name.split(".")[0] in _KNOWN:
         return
     if any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED):
-        top = name.split(".")[0]
-        found |= {d: version(d) for d in packages_distributions().get(top, [])}
+        found |= {name: version(name) for name in _distributions().get(name.split(".")[0], [])}
         return
     source = Path(file).read_bytes()
     found[name] = hashlib.sha256(source).hexdigest()
     for imported in _imports(source, package=module.__package__ or ""):
         if imported in sys.modules:
             _add(sys.modules[imported], found)
+
+
+@cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    """Top-level module -> installed packages; a scan of all of them, so made once."""
+    return packages_distributions()
 
 
 def _imports(source: bytes, *, package: str) -> Iterator[str]:

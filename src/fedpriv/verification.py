@@ -68,7 +68,10 @@ def _broken_terms(folder: RunFolder, record: RunRecord, decisions: list[dict[str
     stated, terms = record.guarantee, starts[-1].get("terms")
     if stated is None:
         return
-    for key, value in (terms or {"epsilon": None}).items():
+    if terms is None:
+        yield "a guarantee is stated, but the run was started without a mechanism"
+        return
+    for key, value in terms.items():
         if not _same(value, stated.get(key)):
             yield f"guarantee: {key} is stated as {stated.get(key)}, but the run was started with {value}"
 

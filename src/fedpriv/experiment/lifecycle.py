@@ -128,6 +128,3 @@ def _noise_key(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> 
     if resuming or folder.noise_key.exists():
         return read_noise_key(folder.noise_key)
     return create_noise_key(folder.noise_key)
-
-
-

@@ -2,8 +2,9 @@
 
 from .batches import PoissonBatches
 from .clipping import ClippingGrid
+from .encoded import EncodedUpdate
 from .ledger import ReleaseEntry, compositions
-from .mechanism import EncodedUpdate, Mechanism
+from .mechanism import Mechanism
 from .sampling import AllClients, CohortSampler, FixedSizeSampler, PoissonSampler
 
 __all__ = [

@@ -12,24 +12,11 @@ import torch
 
 from fedpriv.errors import ConfigError
 
+from .encoded import EncodedUpdate
+
 _GRID_BITS = 30
 _EXACT_FLOAT = 2**53
 _LEAST, _MOST = 1e-100, 1e100  # beyond, squares of what matters underflow or overflow
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClippedUpdate:
-    """One client's update on the grid.
-
-    Attributes:
-        values: int64, shape (d,), in units of ``step``.
-        norm: L2 norm before clipping (``nan`` if the update was not finite).
-        clipped: whether the update was scaled down or, being non-finite, replaced by zero.
-    """
-
-    values: torch.Tensor
-    norm: float
-    clipped: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +58,17 @@ class ClippingGrid:
         """Distance between neighbouring grid points: the largest power of two <= clipping_norm, over 2**30."""
         return math.ldexp(1.0, math.frexp(self.clipping_norm)[1] - 1 - _GRID_BITS)
 
-    def encode(self, update: torch.Tensor) -> ClippedUpdate:
-        """Clip ``update`` (float64, shape (d,)) and put it on the grid."""
+    def encode(self, update: torch.Tensor) -> EncodedUpdate:
+        """Clip ``update`` (float64, shape (d,)) and put it on the grid: ``values`` are int64, in units of ``step``."""
         norm = float(torch.linalg.vector_norm(update))
         if not math.isfinite(norm):
-            return ClippedUpdate(
+            return EncodedUpdate(
                 values=torch.zeros(update.shape, dtype=torch.int64), norm=math.nan, clipped=True
             )
         safe_norm = self.clipping_norm * (1 - _rounding(update.numel()))
         factor = 1.0 if norm <= safe_norm else safe_norm / norm
         values = (update * (factor / self.step)).trunc_().to(torch.int64)
-        return ClippedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
+        return EncodedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
 
     def decode(self, total: torch.Tensor) -> torch.Tensor:
         """A sum of encoded updates (int64) as float64, exactly."""

@@ -1,28 +1,13 @@
 """What a privacy mechanism is: a client half, a server half, and ledger entries from the same numbers."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from .encoded import EncodedUpdate
 from .ledger import ReleaseEntry
 from .sampled_gaussian import Composition
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedUpdate:
-    """One client's addend of the aggregate, as it leaves the client.
-
-    Attributes:
-        values: shape (d,); int64 where the aggregation is exact on integers, float64 otherwise.
-        norm: L2 norm of the raw update; ``nan`` if it was not finite (and then ``values`` is zero).
-        clipped: whether the mechanism shortened the update.
-    """
-
-    values: torch.Tensor
-    norm: float
-    clipped: bool
 
 
 class Mechanism(Protocol):

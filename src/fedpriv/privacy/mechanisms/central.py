@@ -9,8 +9,8 @@ import torch
 from fedpriv.streams import Streams
 
 from ..clipping import ClippingGrid
+from ..encoded import EncodedUpdate
 from ..ledger import EVERY_CLIENT, ReleaseEntry
-from ..mechanism import EncodedUpdate
 from ..sampled_gaussian import Composition
 from ..sampling import CohortSampler
 
@@ -45,8 +45,7 @@ class CentralGaussian:
         return np.full(len(cohort), np.nan)
 
     def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
-        clipped = self.grid.encode(update)
-        return EncodedUpdate(values=clipped.values, norm=clipped.norm, clipped=clipped.clipped)
+        return self.grid.encode(update)
 
     def decode(
         self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int

@@ -11,8 +11,8 @@ import torch
 
 from fedpriv.errors import FedprivError
 
+from ..encoded import EncodedUpdate
 from ..ledger import ReleaseEntry
-from ..mechanism import EncodedUpdate
 from ..sampled_gaussian import Composition, SampledGaussian
 from .no_privacy import weigh, weighted_mean
 

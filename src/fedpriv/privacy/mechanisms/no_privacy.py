@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..encoded import EncodedUpdate
 from ..ledger import ReleaseEntry
-from ..mechanism import EncodedUpdate
 from ..sampled_gaussian import Composition
 
 
