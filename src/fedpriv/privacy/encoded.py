@@ -12,7 +12,8 @@ class EncodedUpdate:
     Attributes:
         values: shape (d,); int64 where the aggregation is exact on integers, float64 otherwise.
         norm: L2 norm of the raw update; ``nan`` if it was not finite (and then ``values`` is zero).
-        clipped: whether the mechanism shortened the update, or put zero in its place because it was not finite.
+        clipped: whether the mechanism shortened the update, or clips and had to put zero in a non-finite one's place;
+            False where nothing clips.
     """
 
     values: torch.Tensor
