@@ -128,6 +128,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (bool, str, types.NoneType):
         return isinstance(value, hint)
+    if origin is typing.Literal:
+        return value in arguments
     if origin is Sequence or origin is list:
         return isinstance(value, list) and all(_fits(item, argument) for item in value for argument in arguments)
     if not inspect.isclass(hint) or hint.__module__ == "builtins":
@@ -143,6 +145,8 @@ def _in_words(hint: Any) -> str:
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_in_words(argument) for argument in arguments)
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
     if typing.get_origin(hint) in (Sequence, list):
         return f"a list [{', '.join(_in_words(argument) for argument in arguments)}, ...]"
     return words.get(hint) or str(getattr(hint, "__name__", hint))

@@ -33,7 +33,7 @@ def test_counts_are_those_of_the_data():
     found = describe(make_data(4, users=np.arange(16) // 3))
     assert (found.num_clients, found.num_train, found.num_unused, found.num_test) == (4, 15, 1, 5)
     assert (found.size_min, found.size_median, found.size_max) == (0, 3.5, 8)
-    assert (found.num_classes, found.num_users, found.input_shape, found.dtype) == (3, 6, (1, 2, 2), "uint8")
+    assert (len(found.labels), found.num_users, found.input_shape, found.dtype) == (3, 6, (1, 2, 2), "uint8")
     assert found.label_mix.tolist() == [[1, 1, 1], [1, 2, 1], [3, 2, 3], [0, 0, 0]]
 
 

@@ -2,7 +2,8 @@
 
 from fedpriv.data.dataset import Dataset, Examples, Normalisation
 from fedpriv.data.describe import Description, describe, draw_partition
-from fedpriv.data.federated import ClientIndex, FederatedData, federate
+from fedpriv.data.federated import ClientIndex, FederatedData, Partition, federate
+from fedpriv.data.strata import Strata, strata
 
 __all__ = [
     "ClientIndex",
@@ -11,7 +12,10 @@ __all__ = [
     "Examples",
     "FederatedData",
     "Normalisation",
+    "Partition",
+    "Strata",
     "describe",
     "draw_partition",
     "federate",
+    "strata",
 ]

@@ -54,6 +54,29 @@ def infer_num_classes(y: npt.NDArray[np.int64], *, where: str) -> int:
     return len(present)
 
 
+def check_numbers(y: npt.NDArray[np.generic], *, where: str) -> None:
+    """Real, finite numbers, shape (n,)."""
+    if y.ndim != 1 or y.dtype.kind != "f" or not np.isfinite(y).all():
+        raise DataError(f"{where} have dtype {y.dtype} and shape {y.shape}: store one finite float per example.")
+
+
+def check_survival(y: npt.NDArray[np.generic], *, where: str) -> None:
+    """Times > 0 and events 0 or 1, floats of shape (n, 2)."""
+    if y.ndim != 2 or y.shape[1] != 2 or y.dtype.kind != "f" or not np.isfinite(y).all():
+        raise DataError(
+            f"{where} have dtype {y.dtype} and shape {y.shape}: without classes, store one finite float per example, "
+            "or (time, event) for survival."
+        )
+    if not (np.greater(y[:, 0], 0).all() and np.isin(y[:, 1], (0, 1)).all()):
+        raise DataError(f"{where}: survival times must be > 0, and events 0 (censored) or 1.")
+
+
+def check_tokens(x: npt.NDArray[np.generic], *, where: str, num_tokens: int) -> None:
+    """Integers in [0, num_tokens)."""
+    if x.dtype.kind not in "iu" or x.min() < 0 or x.max() >= num_tokens:
+        raise DataError(f"{where} must be token ids 0 ... {num_tokens - 1} (integers).")
+
+
 def check_users(users: npt.NDArray[np.generic], *, where: str) -> npt.NDArray[np.int64]:
     """User ids: any integers, shape (n,)."""
     if users.ndim != 1 or users.dtype.kind not in "iu":

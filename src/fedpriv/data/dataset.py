@@ -1,17 +1,19 @@
 """What a loader returns: labelled examples as stored, with the public constants that normalise them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fedpriv.data.checks import check_features, check_labels, check_length
+from fedpriv.data.checks import check_features, check_labels, check_length, check_numbers, check_survival, check_tokens
 from fedpriv.errors import DataError
 
 Array = npt.NDArray[np.generic]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+Targets = Literal["classes", "numbers", "sequences", "survival"]
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,10 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Examples ``x``, shape (n, ...), in their stored dtype, and class labels ``y``, shape (n,), int64."""
+    """Examples ``x``, shape (n, ...), in their stored dtype, and targets ``y``, shape (n, ...); see ``Dataset``."""
 
     x: Array
-    y: IntArray
+    y: Array
 
     def __len__(self) -> int:
         return len(self.y)
@@ -76,42 +78,75 @@ class Examples:
 class Dataset:
     """A labelled dataset before it is divided among clients.
 
+    What is to be learned follows from the targets:
+
+    | ``targets`` | ``y`` | ``num_classes`` |
+    | --- | --- | --- |
+    | classes | int64 (n,), 0 ... K-1 | K |
+    | sequences (a class at every position) | int64 (n, length), 0 ... K-1 | K |
+    | numbers | float32 (n,) | None |
+    | survival | float32 (n, 2): time > 0, and 1 for an event, 0 for censoring | None |
+
     Args:
         train: what clients will hold.
         test: what the server evaluates on.
         users: an integer id per training example (who made it), or None.
-        num_classes: labels lie in [0, num_classes).
-        normalisation: applied whenever examples are gathered.
+        num_classes: None where targets are not classes.
+        normalisation: applied whenever examples are gathered; None passes floats on as float32, integers as int64.
         groups: attribute name -> integer group per example, training examples first, then test examples.
         public: whether everybody may see these examples, so that nothing protects them.
+        num_tokens: examples are token ids in [0, num_tokens); None where they are not.
+        label_range: numbers only: public (low, high) by which the loss scales them; None: as they are.
 
     Raises:
-        DataError: empty or unequal arrays, non-finite features, labels out of range.
+        DataError: empty or unequal arrays, non-finite features, targets that are none of the above.
     """
 
     train: Examples
     test: Examples
-    users: Array | None
-    num_classes: int
-    normalisation: Normalisation
-    groups: Mapping[str, Array]
-    public: bool
+    users: Array | None = None
+    num_classes: int | None
+    normalisation: Normalisation | None = None
+    groups: Mapping[str, Array] = field(default_factory=dict)
+    public: bool = False
+    num_tokens: int | None = None
+    label_range: tuple[float, float] | None = None
+
+    @property
+    def targets(self) -> Targets:
+        """What the labels are."""
+        if self.num_classes is not None:
+            return "classes" if self.train.y.ndim == 1 else "sequences"
+        return "numbers" if self.train.y.ndim == 1 else "survival"
 
     def __post_init__(self) -> None:
         for name, examples in (("training", self.train), ("test", self.test)):
             check_features(examples.x, where=f"The {name} features")
-            check_labels(examples.y, where=f"The {name} labels", num_classes=self.num_classes)
+            if self.num_tokens is not None:
+                check_tokens(examples.x, where=f"The {name} examples", num_tokens=self.num_tokens)
+            self._check_targets(examples.y, where=f"The {name} labels")
             check_length(f"The {name} labels", len(examples.y), len(examples.x))
-        if self.train.x.shape[1:] != self.test.x.shape[1:]:
-            raise DataError(
-                f"Training examples have shape {self.train.x.shape[1:]}, but test examples "
-                f"{self.test.x.shape[1:]}: give files of one kind."
-            )
-        self.normalisation.check(self.train.x.shape[1:])
+        for kind in ("x", "y"):
+            train, test = getattr(self.train, kind).shape[1:], getattr(self.test, kind).shape[1:]
+            if train != test:
+                raise DataError(
+                    f"Training {'examples' if kind == 'x' else 'labels'} have shape {train}, but test ones {test}: "
+                    "give files of one kind."
+                )
+        if self.normalisation is not None:
+            self.normalisation.check(self.train.x.shape[1:])
+        if self.label_range is not None and not self.label_range[0] < self.label_range[1]:
+            raise DataError(f"data.label_range is {self.label_range}: give [lowest, highest].")
         if self.users is not None:
             check_length("The user ids", len(self.users), len(self.train))
         for name, group in self.groups.items():
             check_length(f"The groups {name!r}", len(group), len(self.train) + len(self.test))
+
+    def _check_targets(self, y: Array, *, where: str) -> None:
+        if self.num_classes is None:
+            check_numbers(y, where=where) if y.ndim == 1 else check_survival(y, where=where)
+        else:
+            check_labels(y.reshape(-1) if y.ndim == 2 else y, where=where, num_classes=self.num_classes)
 
 
 def _constant(value: float | Sequence[float]) -> float | tuple[float, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fedpriv.data.dataset import IntArray
 from fedpriv.data.federated import FederatedData
+from fedpriv.data.strata import strata
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,8 +21,8 @@ _TABLE_CLASSES = 12
 class Description:
     """Counts and shapes of a federated dataset; print it with ``rich``.
 
-    ``label_mix`` holds examples per label, int64, (clients, classes), of the first 20 clients. ``num_users``
-    is None where the data has no user ids. ``size_*`` are training examples per client.
+    ``label_mix`` holds examples per label (see ``strata``), int64, (clients, labels), of the first 20 clients.
+    ``num_users`` is None where the data has no user ids. ``size_*`` are training examples per client.
     """
 
     num_clients: int
@@ -32,7 +33,10 @@ class Description:
     size_min: int
     size_median: float
     size_max: int
-    num_classes: int
+    num_holdout: int
+    targets: str
+    labels: tuple[str, ...]
+    public: bool
     num_users: int | None
     input_shape: tuple[int, ...]
     dtype: str
@@ -47,6 +51,7 @@ class Description:
         from rich.table import Table
 
         held_out = f" ({self.num_held_out_clients:,} never trained)" if self.num_held_out_clients else ""
+        holdout = f" (and {self.num_holdout:,} that clients keep back)" if self.num_holdout else ""
         unused = f" ({self.num_unused:,} unused)" if self.num_unused else ""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold")
@@ -54,11 +59,12 @@ class Description:
         for row in (
             ("clients", f"{self.num_clients:,}{held_out}"),
             ("examples per client", sizes),
-            ("training examples", f"{self.num_train:,}{unused}"),
+            ("training examples", f"{self.num_train:,}{holdout}{unused}"),
             ("test examples", f"{self.num_test:,}"),
             ("input", f"{' x '.join(map(str, self.input_shape))}, {self.dtype}"),
-            ("classes", f"{self.num_classes:,}"),
+            ("labels", f"{self.targets}, {len(self.labels):,} kinds"),
             ("users", "unknown" if self.num_users is None else f"{self.num_users:,}"),
+            ("public", "yes: nothing protects these examples" if self.public else "no"),
         ):
             table.add_row(*row)
         return table
@@ -66,16 +72,16 @@ class Description:
     def _mix(self) -> "RenderableType":
         from rich.table import Table
 
-        shown = min(self.num_classes, _TABLE_CLASSES)
+        shown = min(len(self.labels), _TABLE_CLASSES)
         table = Table(title="Examples per label", title_justify="left", header_style="bold")
         table.add_column("client", justify="right")
         table.add_column("total", justify="right")
-        for label in range(shown):
-            table.add_column(str(label), justify="right")
-        if shown < self.num_classes:
+        for label in self.labels[:shown]:
+            table.add_column(label, justify="right")
+        if shown < len(self.labels):
             table.add_column("others", justify="right")
         for client, counts in enumerate(self.label_mix):
-            others = [int(counts[shown:].sum())] if shown < self.num_classes else []
+            others = [int(counts[shown:].sum())] if shown < len(self.labels) else []
             cells = [*counts[:shown].tolist(), *others]
             table.add_row(str(client), f"{counts.sum():,}", *(f"{n:,}" if n else "·" for n in cells))
         if len(self.label_mix) < self.num_clients:
@@ -97,7 +103,10 @@ def describe(data: FederatedData) -> Description:
         size_min=int(sizes.min()),
         size_median=float(np.median(sizes)),
         size_max=int(sizes.max()),
-        num_classes=data.num_classes,
+        num_holdout=in_holdout,
+        targets=data.targets,
+        labels=strata(data.train.y, num_classes=data.num_classes).names,
+        public=data.public,
         num_users=None if data.users is None else len(np.unique(data.users)),
         input_shape=data.input_shape,
         dtype=str(data.train.x.dtype),
@@ -106,9 +115,9 @@ def describe(data: FederatedData) -> Description:
 
 
 def label_counts(data: FederatedData, clients: IntArray) -> IntArray:
-    """Examples per client and label, int64, (clients, classes)."""
-    rows = [np.bincount(data.train.y[data.clients[int(k)]], minlength=data.num_classes) for k in clients]
-    return np.stack(rows)
+    """Examples per client and label (see ``strata``), int64, (clients, labels)."""
+    labels = strata(data.train.y, num_classes=data.num_classes)
+    return np.stack([np.bincount(labels.of[data.clients[int(k)]], minlength=len(labels.names)) for k in clients])
 
 
 def draw_partition(data: FederatedData, path: Path) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation
+from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation, Targets
 from fedpriv.errors import ConfigError
 
-__all__ = ["ClientIndex", "Dataset", "Examples", "FederatedData", "Normalisation", "federate"]
+__all__ = ["ClientIndex", "Dataset", "Examples", "FederatedData", "Normalisation", "Partition", "federate"]
 
 _BLOCK_BYTES = 1 << 24
 
@@ -60,7 +60,7 @@ class FederatedData:
         holdout: what each client keeps back for its own evaluation, or None; disjoint from ``clients``.
         held_out_clients: ids, int64, ascending, of clients that are never trained.
         users: an integer id per training example, or None.
-        num_classes, normalisation, groups, public: as in ``Dataset``.
+        num_classes, normalisation, groups, public, targets, num_tokens, label_range: as in ``Dataset``.
     """
 
     train: Examples
@@ -69,10 +69,13 @@ class FederatedData:
     holdout: ClientIndex | None
     held_out_clients: IntArray
     users: Array | None
-    num_classes: int
-    normalisation: Normalisation
+    targets: Targets
+    num_classes: int | None
+    normalisation: Normalisation | None
     groups: Mapping[str, Array]
     public: bool
+    num_tokens: int | None
+    label_range: tuple[float, float] | None
 
     @property
     def offsets(self) -> IntArray:
@@ -105,7 +108,10 @@ class FederatedData:
         return self.train.x.shape[1:]
 
     def client(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Its training examples, newly allocated: x float32 (n, *input_shape), normalised; y int64 (n,)."""
+        """Its training examples, newly allocated: x (n, *input_shape), normalised; y as in ``Dataset``.
+
+        x is float32, or int64 where examples are tokens.
+        """
         return self._gather(self.clients[client])
 
     def client_holdout(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,8 +122,12 @@ class FederatedData:
         """The test examples in their order, as ``client`` gives them; the last batch may be smaller."""
         for start in range(0, len(self.test), batch_size):
             batch = slice(start, start + batch_size)
-            x = self.normalisation.apply(self.test.x[batch])
-            yield torch.from_numpy(x), torch.from_numpy(self.test.y[batch].astype(np.int64))
+            yield self._tensors(self.test.x[batch], self.test.y[batch])
+
+    def sample(self, size: int) -> torch.Tensor:
+        """``size`` examples of the kind and shape that a model gets, all zero."""
+        dtype = torch.int64 if self.normalisation is None and self.train.x.dtype.kind in "biu" else torch.float32
+        return torch.zeros((size, *self.input_shape), dtype=dtype)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,7 +139,8 @@ class FederatedData:
             for start in range(0, len(array), rows):  # by blocks: a strided view is never copied whole
                 block = np.ascontiguousarray(array[start : start + rows])
                 digest.update(block.reshape(-1).view(np.uint8).data)
-        digest.update(f"{self.normalisation!r} {self.num_classes} {self.public}".encode())
+        constants = (self.normalisation, self.num_classes, self.public, self.num_tokens, self.label_range)
+        digest.update(repr(constants).encode())
         return digest.hexdigest()
 
     def _arrays(self) -> Iterator[tuple[str, Array]]:
@@ -144,8 +155,30 @@ class FederatedData:
         yield from ((f"groups.{name}", self.groups[name]) for name in sorted(self.groups))
 
     def _gather(self, rows: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.normalisation.apply(self.train.x[rows])
-        return torch.from_numpy(x), torch.from_numpy(self.train.y[rows].astype(np.int64, copy=False))
+        return self._tensors(self.train.x[rows], self.train.y[rows])
+
+    def _tensors(self, x: Array, y: Array) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.normalisation is not None:
+            x = self.normalisation.apply(x)
+        return torch.from_numpy(_plain(x)), torch.from_numpy(_plain(y))
+
+
+def _plain(array: Array) -> Array:
+    """float32 or int64, newly allocated or at least of its own."""
+    return array.astype(np.int64 if array.dtype.kind in "biu" else np.float32)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Partition:
+    """What a partition function returns that also changes the features of the clients' examples.
+
+    Args:
+        assignment: client id per training example, -1 where nobody holds it.
+        dataset: the dataset as the clients see it.
+    """
+
+    assignment: IntArray
+    dataset: Dataset
 
 
 def federate(
@@ -197,10 +230,13 @@ def federate(
         holdout=None if holdout is None else ClientIndex.of(_masked(assignment, ~kept_back), clients),
         held_out_clients=held_out,
         users=dataset.users,
+        targets=dataset.targets,
         num_classes=dataset.num_classes,
         normalisation=dataset.normalisation,
         groups=dict(dataset.groups),
         public=dataset.public,
+        num_tokens=dataset.num_tokens,
+        label_range=dataset.label_range,
     )
 
 

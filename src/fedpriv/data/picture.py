@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from fedpriv.data.dataset import IntArray
 from fedpriv.data.describe import label_counts
 from fedpriv.data.federated import FederatedData
+from fedpriv.data.strata import strata
 from fedpriv.errors import DataError
 
 _MAX_BARS = 60
@@ -51,19 +52,20 @@ def _draw_bars(figure: Figure, data: FederatedData) -> None:
     counts = label_counts(data, np.arange(data.num_clients))
     axes = figure.add_subplot()
     bottom = np.zeros(data.num_clients)
-    for label, colour in enumerate(_label_colours(data.num_classes)):
+    labels = strata(data.train.y, num_classes=data.num_classes).names
+    for label, colour in enumerate(_label_colours(len(labels))):
         axes.bar(
             np.arange(data.num_clients), counts[:, label], bottom=bottom, width=0.82, color=colour,
-            edgecolor="white", linewidth=0.4, label=str(label),
+            edgecolor="white", linewidth=0.4, label=labels[label],
         )  # fmt: skip
         bottom += counts[:, label]
     axes.set(xlabel="client", ylabel="training examples", xlim=(-0.6, data.num_clients - 0.4))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=30, min_n_ticks=1))
     _count_axis(axes)
     axes.set_title(_headline(data), loc="left", color=_INK)
-    if data.num_classes <= 20:
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], title="label", loc="outside right center", frameon=False)
+    if len(labels) <= 20:
+        handles, names = axes.get_legend_handles_labels()
+        figure.legend(handles[::-1], names[::-1], title="label", loc="outside right center", frameon=False)
 
 
 def _draw_sizes_and_mix(figure: Figure, data: FederatedData) -> None:
@@ -122,9 +124,9 @@ def _count_axis(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def _label_colours(num_classes: int) -> list[Any]:
-    if num_classes <= 10:
-        return [matplotlib.colormaps["tab10"](i) for i in range(num_classes)]
-    if num_classes <= 20:
-        return [matplotlib.colormaps["tab20"](i) for i in range(num_classes)]
-    return [matplotlib.colormaps["turbo"](x) for x in np.linspace(0.03, 0.97, num_classes)]
+def _label_colours(count: int) -> list[Any]:
+    if count <= 10:
+        return [matplotlib.colormaps["tab10"](i) for i in range(count)]
+    if count <= 20:
+        return [matplotlib.colormaps["tab20"](i) for i in range(count)]
+    return [matplotlib.colormaps["turbo"](x) for x in np.linspace(0.03, 0.97, count)]

@@ -1,6 +1,6 @@
 """How good a model is, and for whom."""
 
-from .global_model import evaluate_global
-from .spread import accuracy_spread
+from .global_model import baseline, evaluate_global
+from .spread import spread
 
-__all__ = ["accuracy_spread", "evaluate_global"]
+__all__ = ["baseline", "evaluate_global", "spread"]

@@ -4,22 +4,17 @@ import torch
 from torch import nn
 
 from fedpriv.data import FederatedData
-from fedpriv.training import Task
+from fedpriv.training import Task, measure
 
 _BATCH = 1024
 
 
 def evaluate_global(model: nn.Module, *, data: FederatedData, task: Task, device: torch.device) -> dict[str, float]:
-    """``test_accuracy`` and mean ``test_loss`` of ``model`` as it stands; nothing about it changes."""
-    was_training = model.training
-    model.eval()
-    correct, loss, count = 0.0, 0.0, 0
-    with torch.no_grad():
-        for x, y in data.test_batches(_BATCH):
-            inputs, targets = x.to(device), y.to(device)
-            outputs = model(inputs)
-            correct += float(task.correct(outputs, targets))
-            loss += float(task.loss_sum(outputs, targets))
-            count += len(y)
-    model.train(was_training)
-    return {"test_accuracy": correct / max(count, 1), "test_loss": loss / max(count, 1)}
+    """The task's metrics and the mean loss, each named ``test_...``; nothing about the model changes."""
+    measured = measure(model, data.test_batches(_BATCH), task=task, device=device)
+    return {f"test_{name}": value for name, value in measured.items()}
+
+
+def baseline(data: FederatedData, *, task: Task) -> float:
+    """The headline metric of the best constant answer on the server's test set (majority class, mean, ...)."""
+    return task.baseline(torch.cat([y for _, y in data.test_batches(_BATCH)]))

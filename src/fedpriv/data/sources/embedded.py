@@ -35,6 +35,8 @@ def mnist5k(*, test_fraction: float, scale: float, mean: float, std: float, rng:
         num_classes=10,
         normalisation=Normalisation(scale=scale, mean=mean, std=std),
         test_fraction=test_fraction,
+        test_by="example",
+        groups={},
         rng=rng,
     )
 
@@ -49,6 +51,8 @@ def digits(*, test_fraction: float, scale: float, mean: float, std: float, rng: 
         num_classes=10,
         normalisation=Normalisation(scale=scale, mean=mean, std=std),
         test_fraction=test_fraction,
+        test_by="example",
+        groups={},
         rng=rng,
     )
 
@@ -72,6 +76,8 @@ def breast_cancer(*, test_fraction: float, rng: np.random.Generator) -> Dataset:
             std=tuple((high - low) / 2 for low, high in _BREAST_CANCER_RANGES),
         ),
         test_fraction=test_fraction,
+        test_by="example",
+        groups={},
         rng=rng,
     )
 

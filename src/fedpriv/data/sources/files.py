@@ -8,7 +8,7 @@ import numpy as np
 
 from fedpriv.data.checks import infer_num_classes
 from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation
-from fedpriv.data.sources.split import split_dataset
+from fedpriv.data.sources.split import TestBy, split_dataset
 from fedpriv.errors import ConfigError, DataError
 
 
@@ -53,6 +53,8 @@ def dataset_from_files(
     num_classes: int | None,
     normalisation: Normalisation,
     test_fraction: float,
+    test_by: TestBy,
+    public: bool,
     rng: np.random.Generator,
 ) -> Dataset:
     """The parts as a dataset; without a test part, one is split off from the training part."""
@@ -66,6 +68,9 @@ def dataset_from_files(
             num_classes=num_classes,
             normalisation=normalisation,
             test_fraction=test_fraction,
+            test_by=test_by,
+            groups={},
+            public=public,
             rng=rng,
         )
     test = read_test()
@@ -75,6 +80,5 @@ def dataset_from_files(
         users=train.users,
         num_classes=num_classes,
         normalisation=normalisation,
-        groups={},
-        public=False,
+        public=public,
     )

@@ -14,6 +14,7 @@ import numpy as np
 from fedpriv.data.checks import check_features, check_labels, check_length, check_users
 from fedpriv.data.dataset import Array, Dataset, Normalisation
 from fedpriv.data.sources.files import FilePart, dataset_from_files, read_bytes, resolve
+from fedpriv.data.sources.split import TestBy
 from fedpriv.errors import ConfigError, DataError
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -31,6 +32,8 @@ def idx(
     test_path: str | None,
     test_label: str | None,
     test_fraction: float,
+    test_by: TestBy,
+    public: bool,
     num_classes: int | None,
     scale: float,
     mean: float | Sequence[float],
@@ -47,6 +50,8 @@ def idx(
         user: integer user ids, like ``label``; None where unknown. (QMNIST's column 2 is the writer.)
         test_path, test_label: test examples; None: ``test_fraction`` of ``path``, stratified by class.
         num_classes: None: labels must be exactly 0 ... K-1.
+        test_by: ``example``, or ``user``: whole users are for the test.
+        public: whether everybody may see these examples.
         scale, mean, std: public constants, see ``Normalisation``.
 
     Raises:
@@ -78,6 +83,8 @@ def idx(
         num_classes=num_classes,
         normalisation=Normalisation(scale=scale, mean=mean, std=std),
         test_fraction=test_fraction,
+        test_by=test_by,
+        public=public,
         rng=rng,
     )
 

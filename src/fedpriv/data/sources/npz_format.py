@@ -11,6 +11,7 @@ import numpy as np
 from fedpriv.data.checks import check_features, check_labels, check_length, check_users
 from fedpriv.data.dataset import Array, Dataset, Normalisation
 from fedpriv.data.sources.files import FilePart, dataset_from_files, read_bytes, resolve
+from fedpriv.data.sources.split import TestBy
 from fedpriv.errors import DataError
 
 
@@ -23,6 +24,8 @@ def arrays(
     user: str | None,
     test_path: str | None,
     test_fraction: float,
+    test_by: TestBy,
+    public: bool,
     num_classes: int | None,
     scale: float,
     mean: float | Sequence[float],
@@ -39,6 +42,8 @@ def arrays(
         user: key of the integer user ids, (n,); None where unknown.
         test_path: npz with the test examples under the same keys; None: ``test_fraction`` of ``path``.
         num_classes: None: labels must be exactly 0 ... K-1.
+        test_by: ``example``, or ``user``: whole users are for the test.
+        public: whether everybody may see these examples.
         scale, mean, std: public constants, see ``Normalisation``.
 
     Raises:
@@ -67,6 +72,8 @@ def arrays(
         num_classes=num_classes,
         normalisation=Normalisation(scale=scale, mean=mean, std=std),
         test_fraction=test_fraction,
+        test_by=test_by,
+        public=public,
         rng=rng,
     )
 

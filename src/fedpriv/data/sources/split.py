@@ -1,9 +1,15 @@
-"""A test split for data that comes without one."""
+"""A test split for data that comes without one: of examples, or of whole users."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
-from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation
+from fedpriv.data.dataset import Array, Dataset, Examples, IntArray
+from fedpriv.data.strata import strata
 from fedpriv.errors import ConfigError
+
+TestBy = Literal["example", "user"]
 
 
 def stratified_split(
@@ -33,24 +39,58 @@ def stratified_split(
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
+def split_users(
+    *, users: IntArray, test_fraction: float, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Rows (training, test), each ascending: round(test_fraction * users) random users, at least one, are for the test.
+
+    Raises:
+        ConfigError: unless 0 < test_fraction < 1 leaves users on both sides.
+    """
+    names = np.unique(users)
+    if not 0 < test_fraction < 1 or len(names) < 2:
+        raise ConfigError(
+            f"data.test_by=user with data.test_fraction={test_fraction} and {len(names)} users leaves one side empty: "
+            "choose a fraction between 0 and 1, and data of two users at least."
+        )
+    count = min(max(1, round(test_fraction * len(names))), len(names) - 1)
+    in_test = np.isin(users, rng.permutation(names)[:count])
+    return np.flatnonzero(~in_test), np.flatnonzero(in_test)
+
+
 def split_dataset(
     *,
     x: Array,
-    labels: IntArray,
+    labels: Array,
     users: IntArray | None,
-    num_classes: int,
-    normalisation: Normalisation,
+    num_classes: int | None,
     test_fraction: float,
+    test_by: TestBy,
+    groups: Mapping[str, IntArray],
     rng: np.random.Generator,
+    **described: Any,
 ) -> Dataset:
-    """A dataset whose test part is drawn by ``stratified_split``."""
-    train, test = stratified_split(labels=labels, test_fraction=test_fraction, rng=rng)
+    """A dataset whose test part is drawn: stratified by label (``strata``), or whole users.
+
+    Args:
+        x, labels, users, groups: of all examples, in one order.
+        described: the other fields of ``Dataset``.
+
+    Raises:
+        ConfigError: a fraction that leaves one part empty, or ``test_by="user"`` without users.
+    """
+    if test_by == "user":
+        if users is None:
+            raise ConfigError("data.test_by=user needs user ids: set data.user, or data.test_by=example.")
+        train, test = split_users(users=users, test_fraction=test_fraction, rng=rng)
+    else:
+        kinds = strata(labels, num_classes=num_classes).of
+        train, test = stratified_split(labels=kinds, test_fraction=test_fraction, rng=rng)
     return Dataset(
         train=Examples(x[train], labels[train]),
         test=Examples(x[test], labels[test]),
         users=None if users is None else users[train],
         num_classes=num_classes,
-        normalisation=normalisation,
-        groups={},
-        public=False,
+        groups={name: np.concatenate([group[train], group[test]]) for name, group in groups.items()},
+        **described,
     )
