@@ -24,7 +24,7 @@ def files(*groups):
 def test_a_config_gives_exactly_what_its_target_needs(file):
     config = OmegaConf.load(file)
     parameters = set(inspect.signature(get_method(config["_target_"])).parameters)
-    passed = {"labels", "users", "num_classes", "rng", "input_shape"}
+    passed = {"labels", "users", "num_classes", "dataset", "rng", "input_shape", "num_outputs", "num_tokens"}
     assert parameters - passed == {str(key) for key in config} - {"_target_"} - passed
 
 

@@ -210,7 +210,7 @@ def test_a_million_clients_cost_one_integer_each():
         ({"train": Examples(np.zeros((0, 2, 3, 3)), np.zeros(0, np.int64))}, "at least one example"),
         ({"train": Examples(np.zeros((2, 2, 3, 3)), np.array([0, 4]))}, "up to 4, but there are 4 classes"),
         ({"train": Examples(np.zeros((2, 2, 3, 3)), np.array([0, -1]))}, "negative"),
-        ({"test": Examples(np.zeros((2, 5)), np.zeros(2, np.int64))}, "test examples"),
+        ({"test": Examples(np.zeros((2, 5)), np.zeros(2, np.int64))}, "test ones"),
         ({"users": np.arange(3)}, "user ids have 3 entries for 12"),
         ({"groups": {"sex": np.zeros(12)}}, "'sex' have 12 entries for 15"),
     ],

@@ -1,3 +1,4 @@
+import sys
 import time
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpriv.data import partitions
+from fedpriv.data import Dataset, Examples, partitions
+from fedpriv.data.partitions.proportions import repair
 from fedpriv.errors import ConfigError
 
 LABELS = np.random.default_rng(0).integers(0, 10, 4000)
@@ -104,7 +106,7 @@ def test_large_alpha_comes_near_equal_shares():
 
 def test_repair_leaves_clients_that_are_large_enough_but_not_largest_alone():
     assignment = np.repeat([0, 1, 2, 3], [100, 50, 10, 0])
-    repaired = partitions._repair(assignment, 4, 20, np.random.default_rng(0))
+    repaired = repair(assignment, 4, 20, np.random.default_rng(0))
     assert np.bincount(repaired).tolist() == [70, 50, 20, 20]
     assert (repaired[assignment != 0] == assignment[assignment != 0]).all()
 
@@ -170,3 +172,167 @@ def test_natural_without_users_names_the_key():
 def test_natural_with_more_clients_than_users_is_an_error():
     with pytest.raises(ConfigError, match=r"2 of 4 users hold at least 2 examples.*asks for 3"):
         partition("natural", labels=np.zeros(7, int), users=USERS, num_clients=3, min_examples=2)
+
+
+# Quantity
+
+
+def partition_of(kind, *, labels=LABELS, num_clients=10, seed=0, min_examples=1, **own):
+    rng = np.random.default_rng(seed)
+    return getattr(partitions, kind)(
+        labels=labels, num_clients=num_clients, rng=rng, min_examples=min_examples, **own
+    )
+
+
+def test_quantity_is_skewed_in_sizes_but_not_in_labels():
+    assignment = partition_of("quantity", num_clients=4, alpha=0.5, min_examples=100)
+    sizes = np.bincount(assignment)
+    assert sizes.sum() == 4000
+    assert sizes.min() >= 100
+    assert sizes.max() > 2 * sizes.min()
+    overall = np.bincount(LABELS) / 4000
+    for k in range(4):
+        mine = LABELS[assignment == k]
+        expected = overall * len(mine)
+        assert ((np.bincount(mine, minlength=10) - expected) ** 2 / expected).sum() < 27.9  # chi2(9), p = 0.001
+
+
+def test_quantity_sizes_have_the_variance_of_the_distribution():
+    # A client's share is Beta(alpha, (K - 1) alpha), of variance (K - 1) / (K^2 (K alpha + 1)).
+    alpha, k = 0.5, 5
+    shares = [
+        np.bincount(partition_of("quantity", num_clients=k, alpha=alpha, seed=s, min_examples=0), minlength=k) / 4000
+        for s in range(1000)
+    ]
+    assert np.var(shares) == pytest.approx((k - 1) / (k**2 * (k * alpha + 1)), rel=0.06)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.integers(0, 6), st.floats(0.01, 100), st.integers(240, 400))
+def test_quantity_honours_minimum_sizes(k, least, alpha, n):
+    assignment = partition_of("quantity", labels=np.zeros(n, int), num_clients=k, alpha=alpha, min_examples=least)
+    assert np.bincount(assignment, minlength=k).min() >= least
+
+
+def test_quantity_refuses_an_impossible_alpha():
+    with pytest.raises(ConfigError, match=r"partition\.alpha is 0\.0"):
+        partition_of("quantity", alpha=0.0)
+
+
+# Rotations
+
+
+def images(n=40, shape=(3, 4, 4), test=10):
+    x = np.random.default_rng(1).integers(0, 256, (n + test, *shape)).astype(np.uint8)
+    y = np.arange(n + test) % 2
+    return Dataset(train=Examples(x[:n], y[:n]), test=Examples(x[n:], y[n:]), num_classes=2)
+
+
+def rotate(dataset, **changes):
+    arguments = {"num_clients": 6, "turns": 4, "min_examples": 1, "rng": np.random.default_rng(0)}
+    return partitions.rotations(dataset=dataset, **(arguments | changes))
+
+
+def test_rotations_turn_every_client_by_its_own_angle():
+    dataset = images()
+    before = dataset.train.x.copy()
+    made = rotate(dataset)
+    assert np.bincount(made.assignment).tolist() == [7, 7, 7, 7, 6, 6]
+    for row, client in enumerate(made.assignment):
+        for channel in range(3):
+            expected = np.rot90(before[row, channel], client % 4)
+            np.testing.assert_array_equal(made.dataset.train.x[row, channel], expected)
+    np.testing.assert_array_equal(dataset.train.x, before)
+    assert made.dataset.train.y is dataset.train.y
+
+
+def test_rotated_test_images_are_equal_shares_and_a_group():
+    dataset = images(test=8)
+    made = rotate(dataset).dataset
+    angle = made.groups["rotation"]
+    assert angle[:40].tolist() == (rotate(dataset).assignment % 4).tolist()
+    assert np.bincount(angle[40:]).tolist() == [2, 2, 2, 2]
+    for row, turns in enumerate(angle[40:]):
+        np.testing.assert_array_equal(made.test.x[row], np.rot90(dataset.test.x[row], turns, axes=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "message"),
+    [
+        ((3, 4, 5), {}, r"square images .* have shape \(3, 4, 5\)"),
+        ((9,), {}, r"square images .* have shape \(9,\)"),
+        ((1, 4, 4), {"turns": 5}, r"partition\.turns is 5"),
+        ((1, 4, 4), {"turns": 0}, r"partition\.turns is 0"),
+        ((1, 4, 4), {"num_clients": 41}, r"more than the 40 training examples"),
+    ],
+)
+def test_rotations_that_cannot_be_are_refused(shape, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        rotate(images(shape=shape), **changes)
+
+
+# flwr-datasets
+
+LIBRARY = "flwr_datasets.partitioner"
+
+
+def flower(kind, /, *, users=None, num_clients=5, seed=0, target=LIBRARY, **own):
+    pytest.importorskip("flwr_datasets")
+    return partitions.flower(
+        labels=LABELS,
+        users=users,
+        num_clients=num_clients,
+        rng=np.random.default_rng(seed),
+        min_examples=0,
+        partitioner={"_target_": f"{target}.{kind}", **own},
+    )
+
+
+def test_flowers_pathological_partitioner_gives_few_labels_by_our_seed():
+    own = {"partition_by": "label", "num_classes_per_partition": 2, "class_assignment_mode": "first-deterministic"}
+    assignment = flower("PathologicalPartitioner", num_clients=10, **own)
+    assert np.unique(assignment).tolist() == list(range(10))
+    assert [len(np.unique(LABELS[assignment == k])) for k in range(10)] == [2] * 10
+    assert np.array_equal(assignment, flower("PathologicalPartitioner", num_clients=10, **own))
+    assert not np.array_equal(
+        flower("DirichletPartitioner", seed=0, partition_by="label", alpha=1.0),
+        flower("DirichletPartitioner", seed=1, partition_by="label", alpha=1.0),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The sum of partition sizes")
+def test_flowers_partitioners_leave_some_to_nobody():
+    assignment = flower("SizePartitioner", num_clients=None, partition_sizes=[10, 20])
+    assert [np.count_nonzero(assignment == k) for k in (-1, 0, 1)] == [3970, 10, 20]
+
+
+def test_flowers_natural_partitioner_finds_the_users_and_prints_nothing(capfd):
+    users = np.arange(4000) % 7
+    assignment = flower("NaturalIdPartitioner", users=users, num_clients=None, partition_by="user")
+    assert len({(user, client) for user, client in zip(users, assignment, strict=True)}) == 7
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("IidPartitioner", {"target": "my.own"}, r"_target_=my\.own\.IidPartitioner is no partitioner"),
+        ("Partitioner", {}, r"is no partitioner"),
+        ("NaturalIdPartitioner", {"partition_by": "user"}, r"sees the columns index, label\."),
+        ("IidPartitioner", {"alpha": 1}, r"IidPartitioner: .*alpha"),
+        ("SizePartitioner", {"partition_sizes": [9, 9]}, r"makes 2 clients, but partition\.num_clients is 5"),
+        ("SizePartitioner", {"partition_sizes": [9000], "num_clients": None}, r"cannot divide this data"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The sum of partition sizes")
+def test_flowers_refusals_are_ours(kind, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        flower(kind, **changes)
+
+
+def test_without_flwr_datasets_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr_datasets.partitioner", None)
+    with pytest.raises(ConfigError, match=r"pip install 'fedpriv\[huggingface\]'"):
+        partitions.flower(
+            labels=LABELS, users=None, num_clients=2, rng=np.random.default_rng(0), min_examples=0, partitioner={}
+        )

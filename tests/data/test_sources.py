@@ -25,8 +25,8 @@ def idx_bytes(array, dtype="u1"):
 def load_idx(**changes):
     arguments = {
         "root": None, "path": "x", "label": "y", "label_column": None, "user": None, "user_column": None,
-        "test_path": None, "test_label": None, "test_fraction": 0.2, "num_classes": None,
-        "scale": 1.0, "mean": 0.0, "std": 1.0, "rng": rng(),
+        "test_path": None, "test_label": None, "test_fraction": 0.2, "test_by": "example", "public": False,
+        "num_classes": None, "scale": 1.0, "mean": 0.0, "std": 1.0, "rng": rng(),
     }  # fmt: skip
     return sources.idx(**(arguments | changes))
 
@@ -34,7 +34,8 @@ def load_idx(**changes):
 def load_arrays(file, /, **changes):
     arguments = {
         "root": None, "path": str(file), "features": "x", "label": "y", "user": None, "test_path": None,
-        "test_fraction": 0.2, "num_classes": None, "scale": 1.0, "mean": 0.0, "std": 1.0, "rng": rng(),
+        "test_fraction": 0.2, "test_by": "example", "public": False, "num_classes": None,
+        "scale": 1.0, "mean": 0.0, "std": 1.0, "rng": rng(),
     }  # fmt: skip
     return sources.arrays(**(arguments | changes))
 
