@@ -19,8 +19,8 @@ BASICS = {"errors", "streams"}
 BELOW_TRAINING = BASICS | {"data", "models", "privacy"}
 BELOW_FEDERATION = BELOW_TRAINING | {"training"}
 BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
-GLUE = {"config", "config_words", "own_code", "targets", "experiment", "verification", "progress"}
-GLUE |= {"sweeps", "cli", "__main__"}
+GLUE = {"config", "config_checks", "config_schema", "config_words", "own_code", "targets", "experiment"}
+GLUE |= {"verification", "progress", "sweeps", "cli", "__main__"}
 READERS = {"attacks", "conformance", "evaluation", "records", "reports"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -40,7 +40,9 @@ ROOMS: dict[str, set[str]] = {
     "targets": BASICS,
     "config_words": set(),
     "own_code": BASICS | {"targets"},
-    "config": BASICS | {"config_words"},
+    "config_schema": set(),
+    "config_checks": BASICS | {"config_schema"},
+    "config": BASICS | {"config_checks", "config_schema", "config_words"},
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"privacy", "records"},
     "progress": {"records", "reports"},

@@ -77,9 +77,10 @@ class TerminalReporter:
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
+    headline = next((name for name in row if name.startswith("test_")), "test_loss")
     shown = {
         "loss": row["diagnostic_train_loss"],
-        "accuracy": row["test_accuracy"],
+        headline.removeprefix("test_"): row.get(headline),
         "epsilon <=": row["epsilon"],
     }
     return "  ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)

@@ -17,12 +17,12 @@ TARGET = "_target_"
 T = TypeVar("T")
 
 
-def build(spec: Mapping[str, Any], *, expected: type[T], where: str, **offered: Any) -> T:
+def build(spec: Mapping[str, Any], *, expected: type[T] | tuple[type[T], ...], where: str, **offered: Any) -> T:
     """Call ``spec``'s target with its other keys, and with what of ``offered`` its signature accepts.
 
     Args:
         spec: ``_target_`` and keyword arguments.
-        expected: what the target must make: a subclass of it, or a function annotated to return one.
+        expected: what the target must make: a subclass of it (of one of them), or a function annotated to return one.
         where: the config key, for messages.
         offered: context that the target may ask for by parameter name; a key of ``spec`` wins.
 
@@ -44,9 +44,12 @@ def build(spec: Mapping[str, Any], *, expected: type[T], where: str, **offered: 
 
 
 def partial_target(
-    spec: Mapping[str, Any], *, expected: type, where: str, positional: int = 0, **offered: Any
+    spec: Mapping[str, Any], *, expected: type | tuple[type, ...], where: str, positional: int = 0, **offered: Any
 ) -> Callable[..., Any]:
-    """As ``build``, but returns a function of ``positional`` arguments that are still to come."""
+    """As ``build``, but returns a function of ``positional`` arguments that are still to come.
+
+    ``expected=object`` takes any function, annotated or not.
+    """
     target = resolve(spec, where)
     _check_type(target, spec[TARGET], expected, where)
     arguments = {key: value for key, value in spec.items() if key != TARGET}
@@ -97,7 +100,11 @@ def resolve(spec: Mapping[str, Any], where: str) -> Callable[..., Any]:
     )
 
 
-def _check_type(target: Callable[..., Any], name: str, expected: type, where: str) -> None:
+def _check_type(
+    target: Callable[..., Any], name: str, expected: type | tuple[type, ...], where: str
+) -> None:
+    if expected is object:
+        return
     made = target if inspect.isclass(target) else _returns(target)
     if inspect.isclass(made) and issubclass(made, expected):
         return
@@ -159,8 +166,10 @@ def _signature(target: Callable[..., Any], name: str, where: str) -> inspect.Sig
         raise ConfigError(f"{where}.{TARGET}: {name} has no signature to check arguments against.") from error
 
 
-def _name(kind: type) -> str:
+def _name(kind: type | tuple[type, ...]) -> str:
     """The shortest dotted name: torch.nn.Module, not torch.nn.modules.module.Module."""
+    if isinstance(kind, tuple):
+        return " or ".join(_name(one) for one in kind)
     parts = kind.__module__.split(".")
     for end in range(1, len(parts) + 1):
         module = ".".join(parts[:end])

@@ -89,6 +89,7 @@ def _guarantee(record: RunRecord, entries: list[ReleaseEntry], chain: str, *, se
             delta_rule=stated["delta_rule"],
             population=stated["population"],
             noise_secret=stated["noise_secret"],
+            caveats=stated["caveats"],
         )
     except (KeyError, TypeError, ConfigError) as error:
         return Verdict(False, (chain, f"FAILS  the guarantee cannot be recomputed: {error}"))

@@ -4,7 +4,8 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,24 @@ import torch
 from torch import nn
 
 from fedpriv import __version__
-from fedpriv.config import Config, run_id
-from fedpriv.data import Dataset, FederatedData, federate
+from fedpriv.config import MODEL_KEYS, Config, run_id
+from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
-from fedpriv.federation import ClientApp, Node, make_client_app
-from fedpriv.models import ParameterLayout
-from fedpriv.own_code import own_code
-from fedpriv.privacy import (
-    AllClients,
-    ClippingGrid,
-    CohortSampler,
-    FixedSizeSampler,
-    Mechanism,
-    PoissonBatches,
-    PoissonSampler,
-    ReleaseEntry,
+from fedpriv.experiment.client_side import check_optimizer, local_optimizer, local_rule, make_optimizer, shared_layout
+from fedpriv.experiment.cohorts import make_sampler
+from fedpriv.experiment.loading import PURPOSES, load_data
+from fedpriv.federation import (
+    ClientApp,
+    FedNovaServerRule,
+    Node,
+    PlainServerRule,
+    ScaffoldServerRule,
+    ServerRule,
+    make_client_app,
 )
+from fedpriv.models import ParameterLayout, adapt
+from fedpriv.own_code import own_code
+from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, ReleaseEntry
 from fedpriv.privacy.calibration import calibrate, calibrate_clients
 from fedpriv.privacy.guarantee import Guarantee, state_guarantee
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
@@ -37,7 +40,7 @@ from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
-    Classification,
+    FunctionTrainer,
     LocalTrainer,
     SgdTrainer,
     Task,
@@ -45,11 +48,13 @@ from fedpriv.training import (
     check_model,
     choose_tuning,
     fix_model,
+    make_task,
 )
+from fedpriv.training.rules import LocalRule
 
 # Purposes of the streams, by the seed that keys them.
 _PURPOSES = {
-    "data": ("split", "partition"),
+    "data": PURPOSES,
     "sampling": ("cohort", "batches", "dropout", "training"),
     "model": ("model",),
     "noise": ("noise", "commitment"),
@@ -83,14 +88,21 @@ class Experiment:
     def check(self) -> None:
         """Raise ConfigError for anything that could only fail later."""
         _check_device(self.config.device)
+        if self.config.privacy.mechanism == "example" and not self.task.sums_over_examples:
+            raise ConfigError(
+                f"The loss of task={type(self.task).__name__.lower()} compares examples with each other, so it is no "
+                "sum over examples and no single one's influence can be clipped: privacy=example cannot hold. Use "
+                "privacy=central or privacy=none."
+            )
         check_model(
             self.new_model(),
             example_level=self.config.privacy.mechanism == "example",
-            input_shape=self.data.input_shape,
-            num_classes=self.data.num_classes,
+            sample=self.data.sample(3),
+            num_tokens=self.data.num_tokens,
+            output_shape=self.task.output_shape,
         )
-        _check_optimizer(local_optimizer(self.config), "training.optimizer")
-        _check_optimizer(self.server_optimizer, "strategy.optimizer")
+        check_optimizer(local_optimizer(self.config), "training.optimizer")
+        check_optimizer(self.server_optimizer, "strategy.optimizer")
         sampler = self.sampler(self.streams(None))
         if self.config.privacy.mechanism != "none":
             check_accountable(
@@ -115,8 +127,18 @@ class Experiment:
     def own_code(self) -> dict[str, str]:
         """What the user's own targets come from."""
         config = self.config
-        optimizers = (config.training.optimizer, config.strategy.optimizer)
-        return own_code((config.data, config.partition, config.model, *optimizers))
+        parts = (config.data, config.partition, config.model, config.training.optimizer, config.training.function or {})
+        found = own_code((*parts, config.strategy.optimizer))
+        return found if config.model["init"] is None else {**found, "model.init": self.initial_weights[1]}
+
+    @cached_property
+    def initial_weights(self) -> tuple[Path, str]:
+        """The file that ``model.init`` names, and its sha256."""
+        path = Path(self.config.model["init"]).expanduser()
+        try:
+            return path, hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(f"model.init: cannot read {path}: {error.strerror}.") from error
 
     def run_id(self, *, version: str = __version__) -> str:
         return run_id(
@@ -163,26 +185,65 @@ class Experiment:
 
     # -- parts ---------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def task(self) -> Task:
-        return Classification()
+        return make_task(
+            self.config.task,
+            targets=self.data.targets,
+            label_shape=self.data.train.y.shape[1:],
+            num_classes=self.data.num_classes,
+            label_range=self.data.label_range,
+        )
+
+    @cached_property
+    def client_weights(self) -> np.ndarray:
+        """Of each client in the mean: its examples, or 1."""
+        sizes = self.data.client_sizes.astype(np.float64)
+        return sizes if self.config.strategy.weighting == "examples" else np.ones_like(sizes)
+
+    def server_rule(self, layout: ParameterLayout) -> ServerRule:
+        """The server's half of the federated algorithm."""
+        algorithm = self.config.strategy.algorithm
+        if algorithm == "scaffold":
+            return ScaffoldServerRule(size=layout.size, population=len(self.data.population_ids))
+        return FedNovaServerRule() if algorithm == "fednova" else PlainServerRule()
+
+    def layout(self, model: nn.Module) -> ParameterLayout:
+        """The parameters that travel."""
+        return shared_layout(model, self.config)
 
     @property
     def device(self) -> torch.device:
         return torch.device(self.config.device)
 
     def new_model(self) -> nn.Module:
-        """The model with its initial weights, a function of the model seed."""
+        """The model with its initial weights, a function of the model seed and of ``model.init``."""
+        return self._new_model()[0]
+
+    @property
+    def not_in_init(self) -> tuple[str, ...]:
+        """Tensors of the model that ``model.init`` lacks: they start from the model seed."""
+        return () if self.config.model["init"] is None else self._new_model()[1]
+
+    def _new_model(self) -> tuple[nn.Module, tuple[str, ...]]:
+        adaptation = {key: self.config.model[key] for key in MODEL_KEYS}
+        own = {key: value for key, value in self.config.model.items() if key not in adaptation}
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self.streams(None).torch_state("model"))
             model = build(
-                self.config.model,
+                own,
                 expected=nn.Module,
                 where="model",
                 input_shape=self.data.input_shape,
+                num_outputs=self.task.output_shape[-1],
                 num_classes=self.data.num_classes,
+                num_tokens=self.data.num_tokens,
             )
-            return (fix_model(model) if self.config.fix_model else model).to(self.device)
+            model = fix_model(model) if self.config.fix_model else model
+            if adaptation["init"] is not None:
+                adaptation["init"] = self.initial_weights[0]
+            missing = adapt(model, **adaptation)
+            return model.to(self.device), missing
 
     def server_optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         make = partial_target(
@@ -191,33 +252,11 @@ class Experiment:
             where="strategy.optimizer",
             positional=1,
         )
-        return _optimizer(make, parameters, "strategy.optimizer")
+        return make_optimizer(make, parameters, "strategy.optimizer")
 
     def sampler(self, streams: Streams) -> CohortSampler:
-        """Who takes part, of the kind asked for or, with ``auto``, of the kind that the mechanism needs."""
-        clients = self.data.population_ids
-        cohort = len(clients) if self.config.sampling.cohort is None else self.config.sampling.cohort
-        kind = self.config.sampling.kind
-        if cohort > len(clients):
-            raise ConfigError(
-                f"sampling.cohort={cohort:g} exceeds the population of {len(clients)} clients; use a smaller cohort "
-                "or more clients (partition.num_clients)."
-            )
-        if kind == "all" and cohort != len(clients):
-            raise ConfigError(
-                f"sampling=all takes all {len(clients)} clients, but sampling.cohort={cohort:g}; drop the cohort or "
-                "use sampling=poisson or fixed_size."
-            )
-        if kind == "auto":
-            sampled = "poisson" if self.config.privacy.mechanism == "central" else "fixed_size"
-            kind = sampled if cohort < len(clients) else "all"
-        if kind == "all":
-            return AllClients(clients=clients)
-        if kind == "poisson":
-            return PoissonSampler(clients=clients, rate=cohort / len(clients), streams=streams)
-        if cohort != int(cohort):
-            raise ConfigError(f"sampling=fixed_size needs a whole sampling.cohort, not {cohort}.")
-        return FixedSizeSampler(clients=clients, size=int(cohort), streams=streams)
+        """Who takes part in which round."""
+        return make_sampler(self.config, self.data.population_ids, streams)
 
     # -- privacy -------------------------------------------------------------------------------------------
 
@@ -321,7 +360,18 @@ class Experiment:
             "delta_rule": self.delta[1],
             "population": self.population,
             "noise_secret": self.noise_is_secret,
+            "caveats": self.caveats,
         }
+
+    @property
+    def caveats(self) -> list[str]:
+        """What this experiment adds to what a guarantee never covers."""
+        found = []
+        if self.config.model["init"] is not None:
+            found.append(f"the initial weights (model.init, sha256 {self.initial_weights[1]}), which count as public")
+        if self.config.strategy.personal and self.config.privacy.mechanism == "central":
+            found.append("the layers that stay with each client (strategy.personal), which only that client may see")
+        return found
 
     def guarantee(self, entries: Sequence[ReleaseEntry]) -> Guarantee | None:
         """What a ledger of this experiment earns."""
@@ -333,6 +383,7 @@ class Experiment:
             delta_rule=self.delta[1],
             population=self.population,
             noise_secret=self.noise_is_secret,
+            caveats=self.caveats,
         )
 
     @property
@@ -355,13 +406,16 @@ class Experiment:
         """What a node or a worker process runs."""
         torch.set_num_threads(self.tuning.threads)
         model = self.new_model()
-        layout = ParameterLayout.of(model)
+        layout = self.layout(model)
+        rule = local_rule(model, self.config)
         return make_client_app(
             Node(
                 data=self.data,
                 model=model,
                 layout=layout,
-                trainer=self._trainer(model, layout),
+                trainer=self._trainer(model, layout, rule),
+                rule=rule,
+                weights=self.client_weights,
                 task=self.task,
                 mechanism=mechanism,
                 streams=streams,
@@ -370,14 +424,24 @@ class Experiment:
             )
         )
 
-    def _trainer(self, model: nn.Module, layout: ParameterLayout) -> LocalTrainer:
+    def _trainer(self, model: nn.Module, layout: ParameterLayout, rule: LocalRule) -> LocalTrainer:
         training = self.config.training
+        if training.function is not None:
+            return FunctionTrainer(
+                model=model,
+                layout=layout,
+                function=partial_target(training.function, expected=object, where="training.function", positional=2),
+                batch_size=training.batch_size,
+                rule=rule,
+                device=self.device,
+            )
         shared: dict[str, Any] = {
             "model": model,
             "layout": layout,
             "task": self.task,
             "make_optimizer": local_optimizer(self.config),
             "proximal_mu": training.proximal_mu,
+            "rule": rule,
             "device": self.device,
         }
         if self.tuning.engine == "opacus":
@@ -386,62 +450,6 @@ class Experiment:
             max_grad_norm = _given(self.config.privacy.max_grad_norm)
             return OpacusTrainer(batches=self._batches, max_grad_norm=max_grad_norm, **shared)
         return SgdTrainer(batch_size=training.batch_size, local_epochs=training.local_epochs, **shared)
-
-
-def load_data(config: Config) -> FederatedData:
-    """Load and divide the data, a function of the data seed."""
-    seed = config.seed if config.seeds.data is None else config.seeds.data
-    streams = Streams(keys=dict.fromkeys(_PURPOSES["data"], seed_key(seed)))
-    dataset = build(config.data, expected=Dataset, where="data", rng=streams.rng("split"))
-    assignment = build(
-        config.partition,
-        expected=np.ndarray,
-        where="partition",
-        labels=dataset.train.y,
-        users=dataset.users,
-        num_classes=dataset.num_classes,
-        rng=streams.rng("partition"),
-    )
-    return federate(
-        dataset,
-        assignment,
-        num_clients=config.partition.get("num_clients"),
-        min_examples=config.partition.get("min_examples", 0),
-    )
-
-
-def local_optimizer(config: Config) -> Any:
-    """A function of parameters: the clients' optimizer."""
-    make = partial_target(
-        config.training.optimizer,
-        expected=torch.optim.Optimizer,
-        where="training.optimizer",
-        positional=1,
-        lr=config.training.lr,
-    )
-    return partial(_optimizer, make, where="training.optimizer")
-
-
-def _optimizer(make: Any, parameters: Any, where: str) -> torch.optim.Optimizer:
-    try:
-        optimizer: torch.optim.Optimizer = make(parameters)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}.") from error
-    return optimizer
-
-
-def _check_optimizer(make: Any, where: str) -> None:
-    """A trial step: some optimizers need a closure, or sparse gradients."""
-    parameter = nn.Parameter(torch.zeros(2, 2))
-    optimizer = make([parameter])
-    parameter.grad = torch.zeros_like(parameter)
-    try:
-        optimizer.step()
-    except Exception as error:
-        raise ConfigError(
-            f"{where}: {type(optimizer).__name__} cannot take a plain step ({error}). Use another, such as "
-            "torch.optim.SGD."
-        ) from error
 
 
 def _check_device(name: str) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
-from fedpriv.evaluation import accuracy_spread, evaluate_global
+from fedpriv.evaluation import baseline, evaluate_global, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
 from fedpriv.experiment.recovery import Start, choose_attempt, key_name
@@ -27,7 +27,6 @@ from fedpriv.federation import (
     ServerState,
     make_server_app,
 )
-from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism, ReleaseEntry, compositions
 from fedpriv.privacy.accounting import Epsilon
 from fedpriv.privacy.plan import EpsilonMeter, affordable_rounds
@@ -86,7 +85,7 @@ class Attempt:
         }
         self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
-        self.layout = ParameterLayout.of(self.model)
+        self.layout = experiment.layout(self.model)
         self.recorder = Recorder(
             folder=folder,
             ledger=ledger,
@@ -137,8 +136,17 @@ class Attempt:
                 worker_pids=[],
                 attempts=1 if earlier is None else earlier.execution.attempts + 1,
             ),
-            extra={},
+            extra={"task": self._task()},
         )
+
+    def _task(self) -> dict[str, Any]:
+        task = self.experiment.task
+        return {
+            "name": type(task).__name__,
+            "headline": f"test_{task.headline}",
+            "higher_is_better": task.higher_is_better,
+            "public_data": self.experiment.data.public,
+        }
 
     def _changes(self) -> list[str]:
         """What is no longer as it was when the ledger's entries were written, as far as is known."""
@@ -153,6 +161,9 @@ class Attempt:
 
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
         notes = list(changes)
+        if fresh := self.experiment.not_in_init:
+            more = f" and {len(fresh) - 3} more" if len(fresh) > 3 else ""
+            notes.append(f"model.init lacks {', '.join(fresh[:3])}{more}: these start at random")
         if attempt != self.start.attempt:
             notes.append(
                 "rounds that were released but not checkpointed are released again, and paid for again"
@@ -165,13 +176,15 @@ class Attempt:
             start=self.layout.from_module(self.model),
             make_optimizer=self.experiment.server_optimizer,
         )
+        rule = self.experiment.server_rule(self.layout)
         states: dict[int, dict[str, torch.Tensor]] = {}
         if self.start.tensors is not None:
             optimizer.load_tensors(_section(self.start.tensors, "server"))
+            rule.load_tensors(_section(self.start.tensors, "rule"))
             for key, tensor in _section(self.start.tensors, "client").items():
                 client, _, name = key.partition("/")
                 states.setdefault(int(client), {})[name] = tensor
-        return ServerState(round=self.start.round, attempt=attempt, optimizer=optimizer, states=dict(states))
+        return ServerState(round=self.start.round, attempt=attempt, optimizer=optimizer, rule=rule, states=dict(states))
 
     def _plan(self) -> tuple[int, Epsilon]:
         """The last round that the budget allows, all entries of the ledger paid, and epsilon then."""
@@ -275,6 +288,7 @@ class Attempt:
             sampler=self.experiment.sampler(self.streams),
             mechanism=self.mechanism,
             client_sizes=self.experiment.data.client_sizes,
+            weights=self.experiment.client_weights,
             chunk_size=self.experiment.tuning.chunk_size,
             clients_per_node=self.experiment.config.clients_per_node,
             permit=self._permit,
@@ -311,6 +325,8 @@ class Attempt:
     def _test(self, round_number: int) -> Mapping[str, float]:
         if round_number % self.experiment.config.evaluation.every and round_number != self.last_round:
             return {}
+        if self.experiment.config.strategy.personal:
+            return {}  # the shared layers alone answer nothing
         tested = evaluate_global(
             self._current_model(),
             data=self.experiment.data,
@@ -333,6 +349,7 @@ class Attempt:
     def _checkpoint(self) -> None:
         tensors = {"plan/noise_multipliers": torch.from_numpy(np.asarray(self.noise_multipliers))}
         tensors |= {f"server/{name}": tensor for name, tensor in self.state.optimizer.tensors().items()}
+        tensors |= {f"rule/{name}": tensor for name, tensor in self.state.rule.tensors().items()}
         for client, state in self.state.states.items():
             tensors |= {f"client/{client}/{name}": tensor for name, tensor in state.items()}
         self.recorder.checkpoint(
@@ -349,8 +366,9 @@ class Attempt:
         self._saved_at = time.monotonic()
 
     def _finish(self, grid: Grid) -> None:
+        self.metrics["baseline"] = baseline(self.experiment.data, task=self.experiment.task)
         if self.experiment.config.evaluation.clients:
-            self.metrics.update(accuracy_spread(self._client_accuracy(grid)))
+            self.metrics.update(self._over_clients(grid))
         seconds = self._seconds
         self._checkpoint()
         save_model(self.folder.model, self._current_model().state_dict())
@@ -366,10 +384,21 @@ class Attempt:
         )
         destroy_noise_key(self.folder.noise_key)
 
-    def _client_accuracy(self, grid: Grid) -> np.ndarray:
-        clients = self.experiment.data.population_ids
-        holders = clients[self.experiment.data.client_sizes[clients] > 0]
-        return self._algorithm().evaluate_clients(grid, self.state, holders)["accuracy"]
+    def _over_clients(self, grid: Grid) -> dict[str, float]:
+        """How unequally the model serves clients: those it was trained on, and those that were held out."""
+        data, headline = self.experiment.data, self.experiment.task.headline
+        sizes = data.client_sizes if data.holdout is None else data.holdout.sizes
+        own = "client" if data.holdout is None else "client_holdout"
+        asked = {f"diagnostic_{own}_{headline}": data.population_ids}
+        if not self.experiment.config.strategy.personal:
+            asked[f"diagnostic_held_out_{own}_{headline}"] = data.held_out_clients
+        found: dict[str, float] = {}
+        for name, clients in asked.items():
+            holders = clients[sizes[clients] > 0]
+            if len(holders):
+                measured = self._algorithm().evaluate_clients(grid, self.state, holders)
+                found |= spread(measured.get(headline, np.zeros(0)), name=name)
+        return found
 
     def _stop(self, status: str, error: str | None) -> None:
         """Say how it ended. The last checkpoint stands: the state in memory may be half of a round."""

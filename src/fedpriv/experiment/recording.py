@@ -138,8 +138,7 @@ def round_row(
         "diagnostic_train_loss": _mean_loss(outcome.metrics),
         "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
         "epsilon": epsilon,
-        "test_accuracy": tested.get("test_accuracy"),
-        "test_loss": tested.get("test_loss"),
+        **tested,
         "attempt": attempt,
         "seconds": seconds,
     }

@@ -9,6 +9,7 @@ from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, Tra
 from .node import Node
 from .server_app import make_server_app
 from .server_optimizer import ServerOptimizer
+from .server_rules import FedNovaServerRule, PlainServerRule, ScaffoldServerRule, ServerRule
 
 __all__ = [
     "DROPPED",
@@ -17,12 +18,16 @@ __all__ = [
     "ClientApp",
     "EvaluateReply",
     "EvaluateTask",
+    "FedNovaServerRule",
     "FederatedAveraging",
     "Grid",
     "Node",
     "Observer",
+    "PlainServerRule",
     "RoundOutcome",
+    "ScaffoldServerRule",
     "ServerOptimizer",
+    "ServerRule",
     "ServerState",
     "TrainReply",
     "TrainTask",

@@ -5,6 +5,7 @@ for each round:
     ledger  <- mechanism's entry for the cohort       (before any message leaves)
     sums    <- nodes train the cohort from the global parameters
     update  <- mechanism's server half of the total
+    update  <- the algorithm's server half (FedAvg: itself)
     server optimizer moves the parameters along the update
 """
 
@@ -23,6 +24,7 @@ from fedpriv.privacy import CohortSampler, Mechanism, ReleaseEntry
 
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
 from .server_optimizer import ServerOptimizer
+from .server_rules import Answers, ServerRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +64,14 @@ class ServerState:
     Attributes:
         round: last completed round.
         attempt: part of the noise streams' key.
+        rule: the algorithm's server half, with what it keeps.
         states: client id -> what the algorithm keeps for it.
     """
 
     round: int
     attempt: int
     optimizer: ServerOptimizer
+    rule: ServerRule
     states: dict[int, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
 
@@ -76,7 +80,8 @@ class FederatedAveraging:
     """The server's side of federated averaging with a privacy mechanism.
 
     Args:
-        client_sizes: examples of each client; public.
+        client_sizes: examples of each client; public. By them work is divided among nodes.
+        weights: of each client in the mean (float64); public.
         chunk_size: clients of one sum; depends on neither nodes nor workers, so results do not either.
         clients_per_node: 1 gives every client a node of its own; None lets a node host any number.
         permit: writes the ledger entry so that it survives a crash; called before the round's first message.
@@ -87,6 +92,7 @@ class FederatedAveraging:
     sampler: CohortSampler
     mechanism: Mechanism
     client_sizes: np.ndarray
+    weights: np.ndarray
     chunk_size: int
     clients_per_node: int | None
     permit: Callable[[ReleaseEntry], None]
@@ -112,13 +118,13 @@ class FederatedAveraging:
 
         update = self.mechanism.decode(
             self._total(replies),
-            total_weight=float(self.client_sizes[cohort[status == REPLIED]].sum()),
+            total_weight=float(self.weights[cohort[status == REPLIED]].sum()),
             round_number=round_number,
             attempt=state.attempt,
         )
-        state.optimizer.step(update)
-        for reply in replies:
-            state.states.update(reply.states)
+        answers = self._answers(state, replies, cohort, status, metrics)
+        state.optimizer.step(state.rule.combine(update, answers))
+        state.states.update(answers.after)
         state.round = round_number
         return RoundOutcome(
             round=round_number, entry=entry, cohort=cohort, status=status, metrics=metrics, failures=failures
@@ -127,25 +133,40 @@ class FederatedAveraging:
     def evaluate_clients(self, grid: Grid, state: ServerState, clients: np.ndarray) -> dict[str, np.ndarray]:
         """Per-client metrics of the global parameters, aligned with ``clients`` (a diagnostic)."""
         chunks = _chunks(clients, self.chunk_size)
-        messages = [
-            Message(
-                EvaluateTask(
-                    parameters=state.optimizer.parameters, clients=tuple(c for i in mine for c in chunks[i])
-                ).to_record(),
-                dst_node_id=node,
-                message_type=MessageType.EVALUATE,
-            )
-            for node, mine in self._assign(grid, chunks).items()
-        ]
+        messages = []
+        for node, mine in self._assign(grid, chunks).items():
+            asked = tuple(int(c) for i in mine for c in chunks[i])
+            states = {c: state.states[c] for c in asked if c in state.states}
+            task = EvaluateTask(parameters=state.optimizer.parameters, clients=asked, states=states)
+            messages.append(Message(task.to_record(), dst_node_id=node, message_type=MessageType.EVALUATE))
         replies = [
             EvaluateReply.from_record(m.content) for m in grid.send_and_receive(messages) if m.has_content()
         ]
         order = np.concatenate([reply.clients for reply in replies])
         back = np.argsort(order, kind="stable")
+        nothing = {len(reply.clients): np.full(len(reply.clients), np.nan) for reply in replies}
         return {
-            name: np.concatenate([reply.metrics[name] for reply in replies])[back]
-            for name in replies[0].metrics
+            name: np.concatenate([reply.metrics.get(name, nothing[len(reply.clients)]) for reply in replies])[back]
+            for name in sorted({name for reply in replies for name in reply.metrics})
         }
+
+    def _answers(
+        self,
+        state: ServerState,
+        replies: Sequence[TrainReply],
+        cohort: np.ndarray,
+        status: np.ndarray,
+        metrics: Mapping[str, np.ndarray],
+    ) -> Answers:
+        there = status == REPLIED
+        after = {client: kept for reply in replies for client, kept in reply.states.items()}
+        return Answers(
+            clients=cohort[there],
+            weights=self.weights[cohort[there]],
+            steps=metrics.get("steps", np.full(len(cohort), np.nan))[there],
+            before={client: state.states[client] for client in after if client in state.states},
+            after=after,
+        )
 
     def _train(
         self, grid: Grid, state: ServerState, round_number: int, cohort: np.ndarray
@@ -173,6 +194,7 @@ class FederatedAveraging:
             round=round_number,
             attempt=state.attempt,
             parameters=state.optimizer.parameters,
+            broadcast=state.rule.broadcast(),
             chunk_ids=tuple(mine),
             chunks=tuple(tuple(chunks[i].tolist()) for i in mine),
             noise_multipliers=self.mechanism.local_noise_multipliers(clients),

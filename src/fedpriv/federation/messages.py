@@ -1,8 +1,9 @@
 """The wire format: what a node is told and what it answers, as Flower records.
 
-A train message holds the global parameters under their state-dict keys, and a work list: chunks of client ids
-with each client's noise multiplier and state. A reply holds, for every chunk, the sum of its clients' encoded
-updates (or every client's by itself), and one array per metric with an entry per client.
+A train message holds the global parameters under their state-dict keys, what the algorithm broadcasts beside them,
+and a work list: chunks of client ids with each client's noise multiplier and state. A reply holds, for every chunk,
+the sum of its clients' encoded updates (or every client's by itself), and one array per metric with an entry per
+client.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ class TrainTask:
 
     Attributes:
         parameters: state-dict key -> trainable parameter.
+        broadcast: what the algorithm sends to every client beside them.
         chunk_ids: positions of this node's chunks in the round's order of summation.
         chunks: client ids of each chunk.
         noise_multipliers: of each client's local steps, in chunk order (float64); NaN: not private.
@@ -34,6 +36,7 @@ class TrainTask:
     round: int
     attempt: int
     parameters: Mapping[str, torch.Tensor]
+    broadcast: Mapping[str, torch.Tensor]
     chunk_ids: tuple[int, ...]
     chunks: tuple[tuple[int, ...], ...]
     noise_multipliers: np.ndarray
@@ -48,6 +51,7 @@ class TrainTask:
         return RecordDict(
             {
                 "parameters": ArrayRecord(dict(self.parameters)),
+                "broadcast": ArrayRecord(dict(self.broadcast)),
                 "work": _arrays(
                     {
                         "chunk_ids": np.asarray(self.chunk_ids, dtype=np.int64),
@@ -70,6 +74,7 @@ class TrainTask:
             round=_int(config["round"]),
             attempt=_int(config["attempt"]),
             parameters=record.array_records["parameters"].to_torch_state_dict(),
+            broadcast=record.array_records["broadcast"].to_torch_state_dict(),
             chunk_ids=tuple(work["chunk_ids"].tolist()),
             chunks=tuple(tuple(part.tolist()) for part in parts),
             noise_multipliers=work["noise_multipliers"],
@@ -137,16 +142,21 @@ class TrainReply:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateTask:
-    """Asks a node how well the parameters do on each of its clients' own data (a diagnostic)."""
+    """Asks a node how well the parameters do on each of its clients' own data (a diagnostic).
+
+    ``states``: client id -> what the algorithm keeps for it.
+    """
 
     parameters: Mapping[str, torch.Tensor]
     clients: tuple[int, ...]
+    states: ClientStates
 
     def to_record(self) -> RecordDict:
         return RecordDict(
             {
                 "parameters": ArrayRecord(dict(self.parameters)),
                 "work": _arrays({"clients": np.asarray(self.clients, dtype=np.int64)}),
+                "states": _states_record(self.states),
             }
         )
 
@@ -155,6 +165,7 @@ class EvaluateTask:
         return EvaluateTask(
             parameters=record.array_records["parameters"].to_torch_state_dict(),
             clients=tuple(_numpy(record.array_records["work"])["clients"].tolist()),
+            states=_states(record.array_records["states"]),
         )
 
 

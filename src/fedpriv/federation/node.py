@@ -14,7 +14,9 @@ from fedpriv.data import FederatedData
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import EncodedUpdate
 from fedpriv.streams import Streams
-from fedpriv.training import ClientResult, ClientWork, LocalTrainer, Task
+from fedpriv.training import ClientResult, ClientWork, LocalTrainer, Task, measure
+from fedpriv.training.interface import State
+from fedpriv.training.rules import LocalRule
 
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
 
@@ -30,6 +32,8 @@ class Node:
     """Everything a node needs to train and evaluate any client.
 
     Args:
+        rule: the client's half of the federated algorithm.
+        weights: of each client in the mean (float64); public.
         dropout: chance of a client, each round, to never answer.
         streams: the clients' coins, keyed by round and client, so that any node may host any client.
     """
@@ -38,6 +42,8 @@ class Node:
     model: nn.Module
     layout: ParameterLayout
     trainer: LocalTrainer
+    rule: LocalRule
+    weights: np.ndarray
     task: Task
     mechanism: ClientHalf
     streams: Streams
@@ -69,33 +75,28 @@ class Node:
         return log.reply(task, torch.stack(values) if values else self._zero().expand(0, -1))
 
     def evaluate(self, task: EvaluateTask) -> EvaluateReply:
-        """Accuracy and loss of the parameters on each client's training data; NaN for a client that raises."""
-        self.layout.load_into(self.model, self.layout.flatten(task.parameters))
-        self.model.eval()
-        rows = [self._evaluate_or_nan(client) for client in task.clients]
-        names = ("examples", "accuracy", "loss")
-        columns = np.asarray(rows, dtype=np.float64).reshape(-1, len(names))
+        """Metrics of the parameters on each client's own examples; NaN for a client that raises or has none.
+
+        On what the client keeps back, where clients keep something back; else on what it trains on.
+        """
+        parameters = self.layout.flatten(task.parameters)
+        rows = [self._evaluate_or_nothing(parameters, task.states.get(k, {}), k) for k in task.clients]
+        names = sorted({"examples"}.union(*rows))
         return EvaluateReply(
             clients=np.asarray(task.clients, dtype=np.int64),
-            metrics={name: columns[:, i] for i, name in enumerate(names)},
+            metrics={name: np.asarray([row.get(name, math.nan) for row in rows]) for name in names},
         )
 
-    def _evaluate_or_nan(self, client: int) -> tuple[float, float, float]:
+    def _evaluate_or_nothing(self, parameters: torch.Tensor, state: State, client: int) -> dict[str, float]:
         try:
-            return self._evaluate_client(client)
+            self.layout.load_into(self.model, parameters)
+            self.rule.begin(self.model, state)
+            x, y = self.data.client(client) if self.data.holdout is None else self.data.client_holdout(client)
+            batches = zip(x.split(1024), y.split(1024), strict=True)
+            measured = measure(self.model, batches, task=self.task, device=self.device)
+            return {"examples": float(len(y)), **measured}
         except Exception:  # as in training: one client's failure is not the run's
-            return math.nan, math.nan, math.nan
-
-    def _evaluate_client(self, client: int) -> tuple[float, float, float]:
-        x, y = (tensor.to(self.device) for tensor in self.data.client(client))
-        correct, loss = 0.0, 0.0
-        with torch.no_grad():
-            for xs, ys in zip(x.split(1024), y.split(1024), strict=True):
-                outputs = self.model(xs)
-                correct += float(self.task.correct(outputs, ys))
-                loss += float(self.task.loss_sum(outputs, ys))
-        count = max(len(y), 1)
-        return float(len(y)), correct / count, loss / count
+            return {}
 
     def _drops_out(self, round_number: int, client: int) -> bool:
         return self.dropout > 0 and self.streams.rng("dropout", round_number, client).random() < self.dropout
@@ -106,6 +107,7 @@ class Node:
             client_id=client,
             examples=partial(self.data.client, client),
             state=task.states.get(client, {}),
+            broadcast=task.broadcast,
             noise_multiplier=noise_multiplier,
             # another attempt, other coins: shared ones would void the amplification that both are accounted with
             batches=self.streams.rng("batches", *position, task.attempt),
@@ -116,8 +118,7 @@ class Node:
     def _encode(self, result: ClientResult) -> EncodedUpdate:
         if result.update is None:
             return EncodedUpdate(values=self._zero(), norm=float("nan"), clipped=False)
-        weight = float(self.data.client_sizes[result.client_id])
-        return self.mechanism.encode(result.update, weight=weight)
+        return self.mechanism.encode(result.update, weight=float(self.weights[result.client_id]))
 
     def _zero(self) -> torch.Tensor:
         nothing = torch.zeros(self.layout.size, dtype=torch.float64)

@@ -1,7 +1,7 @@
 """What may be claimed about a run, computed from its ledger and nothing else."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Guarantee:
         sampling: what the accountant assumed and the run did.
         sensitivity: L2 norm that one unit's addend was clipped to (max_grad_norm or clipping_norm).
         worst_client: client id that attains epsilon at example level; None at client level.
+        caveats: what this run in particular adds to what is not covered.
         not_covered: what the statement does not speak about.
         noise_secret: whether the noise key was random, owner-only and deleted; if not: simulation only.
     """
@@ -62,10 +63,11 @@ class Guarantee:
     noise_multiplier_max: float
     worst_client: int | None
     noise_secret: bool
+    caveats: tuple[str, ...]
     not_covered: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "not_covered": list(self.not_covered)}
+        return {**asdict(self), "caveats": list(self.caveats), "not_covered": list(self.not_covered)}
 
 
 def in_words(guarantee: Mapping[str, Any]) -> str:
@@ -97,10 +99,12 @@ def state_guarantee(
     delta_rule: str,
     population: int,
     noise_secret: bool,
+    caveats: Sequence[str],
 ) -> Guarantee | None:
     """The guarantee that a ledger earns; None where nothing was released under a mechanism.
 
-    ``population`` is the number of protected units that delta is to be compared with.
+    ``population`` is the number of protected units that delta is to be compared with; ``caveats`` say what this run
+    adds to what is never covered.
     """
     entries = list(entries)
     if not entries:
@@ -138,5 +142,6 @@ def state_guarantee(
         noise_multiplier_max=max(multipliers),
         worst_client=worst if first.unit == "example" else None,
         noise_secret=noise_secret,
-        not_covered=NOT_COVERED if noise_secret else (*NOT_COVERED, SIMULATION_ONLY),
+        caveats=tuple(caveats),
+        not_covered=(*NOT_COVERED, *caveats, *(() if noise_secret else (SIMULATION_ONLY,))),
     )

@@ -19,12 +19,14 @@ _ROUNDS_SHOWN = 12
 
 def headline(record: RunRecord) -> Iterator[str]:
     """The answer in a few plain lines."""
-    accuracy, loss = record.metrics.get("test_accuracy"), record.metrics.get("test_loss")
+    name = _headline_metric(record)
+    value, loss, baseline = (record.metrics.get(key) for key in (name, "test_loss", "baseline"))
     status = record.status.replace("_", " ")
     took = f", {record.seconds:.1f} s" if record.seconds else ""
     yield f"{record.name} ({record.run_id}): {status}, {record.rounds} rounds{took}"
-    if accuracy is not None and loss is not None:
-        yield f"Test accuracy {accuracy:.4f}, test loss {loss:.4f}"
+    if value is not None and loss is not None:
+        constant = "" if baseline is None else f" (the best constant answer: {baseline:.4f})"
+        yield f"{_readable(name).capitalize()} {value:.4f}{constant}, test loss {loss:.4f}"
     guarantee = record.guarantee
     if guarantee is None and record.status == "running":
         yield "Guarantee: none yet, the run has not ended."
@@ -38,6 +40,14 @@ def headline(record: RunRecord) -> Iterator[str]:
         f"relation {guarantee['relation']}, trust model {guarantee['trust_model']}, "
         f"accountant {guarantee['accountant']}"
     )
+
+
+def _headline_metric(record: RunRecord) -> str:
+    return str(record.extra.get("task", {}).get("headline", "test_accuracy"))
+
+
+def _readable(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 def show(path: Path) -> None:
@@ -56,14 +66,14 @@ def show(path: Path) -> None:
     console.print()
     rounds = read_table(path, "rounds").to_pylist()
     if rounds:
-        console.print(_rounds_table(rounds))
+        console.print(_rounds_table(rounds, headline_metric=_headline_metric(record)))
     if record.guarantee is not None:
         console.print(_guarantee_table(record.guarantee))
         console.print()
         console.print(escape(in_words(record.guarantee)), soft_wrap=True)
 
 
-def _rounds_table(rounds: list[Mapping[str, Any]]) -> Table:
+def _rounds_table(rounds: list[Mapping[str, Any]], *, headline_metric: str) -> Table:
     table = Table(
         title="Rounds",
         box=box.SIMPLE_HEAD,
@@ -76,7 +86,7 @@ def _rounds_table(rounds: list[Mapping[str, Any]]) -> Table:
         "replied": "replied",
         "failed": "failed",
         "train loss": "diagnostic_train_loss",
-        "test accuracy": "test_accuracy",
+        _readable(headline_metric): headline_metric,
         "test loss": "test_loss",
         "epsilon": "epsilon",
         "seconds": "seconds",

@@ -1,5 +1,6 @@
 """Local training: one interface, its engines, the task, and the checks before it."""
 
+from .function_trainer import FunctionTrainer
 from .interface import ClientResult, ClientWork, LocalTrainer
 from .measure import measure
 from .preflight import check_model, fix_model
@@ -12,6 +13,7 @@ __all__ = [
     "Classification",
     "ClientResult",
     "ClientWork",
+    "FunctionTrainer",
     "LocalTrainer",
     "NextToken",
     "Regression",

@@ -16,9 +16,9 @@ class ClientWork:
 
     Attributes:
         client_id: which client.
-        examples: reads (x float32 of shape (n, ...), y int64 of shape (n,)); may raise, and then only this
-            client fails.
+        examples: reads (x, y), as ``FederatedData.client`` gives them; may raise, and then only this client fails.
         state: what the algorithm keeps for this client between rounds; empty for most.
+        broadcast: what the algorithm sends to every client beside the parameters; empty for most.
         noise_multiplier: of each local step at example level; NaN where local steps are not private.
         batches: coins of the client's batches.
         noise: generator of the client's noise, used for nothing else.
@@ -28,6 +28,7 @@ class ClientWork:
     client_id: int
     examples: Callable[[], tuple[torch.Tensor, torch.Tensor]]
     state: State
+    broadcast: State
     noise_multiplier: float
     batches: np.random.Generator
     noise: torch.Generator
@@ -39,7 +40,8 @@ class ClientResult:
     """What one client came back with.
 
     Attributes:
-        update: trained minus start, float64, shape (d,); None where the client failed.
+        update: what the client sends (trained minus start, or what its rule makes of it), float64, shape (d,); None
+            where the client failed.
         state: the client's new state.
         metrics: numbers about the training, simulator diagnostics all.
         failure: what went wrong, in words; None where nothing did.

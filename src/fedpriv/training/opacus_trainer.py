@@ -13,7 +13,8 @@ from fedpriv.models import ParameterLayout
 from fedpriv.privacy.batches import PoissonBatches
 
 from .interface import ClientResult, ClientWork, isolated
-from .sgd import OptimizerFactory, add_proximal_gradient, trainable
+from .local_steps import GradientTerms, OptimizerFactory, trainable
+from .rules import LocalRule
 from .tasks import Task
 
 # Opacus' hooks see no input that requires gradients at the first layer, which is as it should be.
@@ -36,6 +37,7 @@ class OpacusTrainer:
         batches: draws the batches, and is what the accountant was told.
         max_grad_norm: L2 bound of one example's gradient.
         proximal_mu: FedProx's mu; its term joins after the noise and costs no privacy.
+        rule: the client's half of the federated algorithm; its correction joins after the noise, too.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class OpacusTrainer:
         batches: PoissonBatches,
         max_grad_norm: float,
         proximal_mu: float,
+        rule: LocalRule,
         device: torch.device,
     ) -> None:
         self._model = model
@@ -58,6 +61,7 @@ class OpacusTrainer:
         self._batches = batches
         self._max_grad_norm = max_grad_norm
         self._proximal_mu = proximal_mu
+        self._rule = rule
         self._device = device
 
     def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
@@ -66,6 +70,7 @@ class OpacusTrainer:
     def _train_client(self, start: torch.Tensor, work: ClientWork) -> ClientResult:
         x, y = (tensor.to(self._device) for tensor in work.examples())
         self._layout.load_into(self._model, start)
+        self._rule.begin(self._model, work.state)
         self._model.train()
         self._forget_broken_passes()
         optimizer = DPOptimizer(
@@ -76,9 +81,15 @@ class OpacusTrainer:
             loss_reduction="mean",
             generator=work.noise,
         )
-        anchors = [p.detach().clone() for p in trainable(self._model)]
+        terms = GradientTerms(
+            model=self._model,
+            layout=self._layout,
+            proximal_mu=self._proximal_mu,
+            correction=self._rule.correction(work),
+        )
         seen, loss_sum = 0, 0.0
-        for _ in range(self._batches.steps(len(y))):
+        steps = self._batches.steps(len(y))
+        for _ in range(steps):
             batch = torch.from_numpy(self._batches.draw(work.batches, len(y))).to(self._device)
             optimizer.zero_grad(set_to_none=True)
             if len(batch):
@@ -88,14 +99,18 @@ class OpacusTrainer:
             self._clip(optimizer, batch_is_empty=len(batch) == 0)
             optimizer.add_noise()
             optimizer.scale_grad()
-            add_proximal_gradient(self._model, anchors, mu=self._proximal_mu)
+            terms.add()
             optimizer.original_optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        update, state = self._rule.finish(
+            self._model, work, update=self._layout.from_module(self._model) - start, steps=steps
+        )
+        loss_mean = loss_sum / seen if seen else math.nan
         return ClientResult(
             client_id=work.client_id,
-            update=self._layout.from_module(self._model) - start,
-            state=work.state,
-            metrics={"loss": loss_sum / seen if seen else math.nan, "examples": float(seen)},
+            update=update,
+            state=state,
+            metrics={"loss": loss_mean, "examples": float(seen), "steps": float(steps)},
         )
 
     def _forget_broken_passes(self) -> None:

@@ -22,7 +22,14 @@ def fix_model(model: nn.Module) -> nn.Module:
     return fixed
 
 
-def check_model(model: nn.Module, *, example_level: bool, input_shape: tuple[int, ...], num_classes: int) -> None:
+def check_model(
+    model: nn.Module,
+    *,
+    example_level: bool,
+    sample: torch.Tensor,
+    num_tokens: int | None,
+    output_shape: tuple[int, ...],
+) -> None:
     """Raises ConfigError, naming the layer, unless the model can be trained as asked; ``model`` is used up.
 
     Running statistics of a norm layer are computed from examples and would leave the client unclipped and
@@ -30,7 +37,9 @@ def check_model(model: nn.Module, *, example_level: bool, input_shape: tuple[int
 
     Args:
         example_level: whether per-example gradients are needed (Opacus' ModuleValidator).
-        input_shape: of one example, without the batch dimension.
+        sample: three examples as the model will get them; their values do not matter.
+        num_tokens: how many tokens there are, where examples are tokens.
+        output_shape: what the model must return for one example.
     """
     for name, layer in model.named_modules():
         if isinstance(layer, _STATEFUL_NORMS) and (
@@ -51,13 +60,14 @@ def check_model(model: nn.Module, *, example_level: bool, input_shape: tuple[int
             raise ConfigError(f"The parameter {name} is {parameter.dtype}, which messages cannot carry; use float32.")
         if example_level and parameter.dtype == torch.float16:
             raise ConfigError(f"The parameter {name} is float16, too coarse for the noise of DP-SGD; use float32.")
-    _check_shapes(model, input_shape, num_classes)
-    examples = _some_examples(model, input_shape)
+    sample = sample.to(next(model.parameters()).device)
+    _check_shapes(model, sample, output_shape)
+    examples = _some_examples(sample, num_tokens)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     outputs = _outputs(model, examples)
     _check_buffers(model, before)
     if example_level and outputs is not None:
-        _check_examples_apart(model, examples, outputs)
+        _check_examples_apart(model, examples, outputs, num_tokens)
         _try_per_example_gradients(model, examples)
 
 
@@ -75,24 +85,25 @@ def _check_per_example_gradients(model: nn.Module) -> None:
                 )
 
 
-def _check_shapes(model: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
+def _check_shapes(model: nn.Module, sample: torch.Tensor, output_shape: tuple[int, ...]) -> None:
     model.eval()
-    parameter = next(model.parameters())
+    input_shape = tuple(sample.shape[1:])
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            outputs = model(torch.zeros((2, *input_shape), device=parameter.device))
+            outputs = model(sample)
     except Exception as error:
         raise ConfigError(
-            f"The model does not accept inputs of shape {input_shape}: {type(error).__name__}: {error}. "
-            "Choose another model, or give it arguments that fit the data."
+            f"The model does not accept inputs of shape {input_shape} ({sample.dtype}): {type(error).__name__}: "
+            f"{error}. Choose another model, or give it arguments that fit the data."
         ) from error
     finally:
         model.train()
-    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != (2, num_classes):
+    expected = (len(sample), *output_shape)
+    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != expected:
         shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise ConfigError(
-            f"For 2 examples the model returns {shape}; with {num_classes} classes it must return "
-            f"(2, {num_classes}) logits."
+            f"For {len(sample)} examples the model returns {shape}, but this task asks for {expected}: one value per "
+            "class, or one in all for task=binary, regression and survival."
         )
 
 
@@ -106,9 +117,12 @@ def _check_buffers(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
             )
 
 
-def _check_examples_apart(model: nn.Module, examples: torch.Tensor, outputs: torch.Tensor) -> None:
+def _check_examples_apart(
+    model: nn.Module, examples: torch.Tensor, outputs: torch.Tensor, num_tokens: int | None
+) -> None:
     """An output may depend on its own example only; otherwise clipping per example bounds nothing."""
-    mixed = _outputs(model, torch.cat([examples[:1], 1 - examples[1:]]))
+    others = 1 - examples[1:] if num_tokens is None else num_tokens - 1 - examples[1:]
+    mixed = _outputs(model, torch.cat([examples[:1], others]))
     if mixed is not None and not torch.allclose(outputs[0], mixed[0], rtol=1e-3, atol=1e-4):
         raise ConfigError(
             "The model mixes the examples of a batch: an output changes with the other examples, so that no "
@@ -136,10 +150,11 @@ def _try_per_example_gradients(model: nn.Module, examples: torch.Tensor) -> None
             )
 
 
-def _some_examples(model: nn.Module, input_shape: tuple[int, ...]) -> torch.Tensor:
-    """Three examples of zeros and ones: pixels, features or tokens alike."""
-    examples = torch.randint(0, 2, (3, *input_shape), generator=torch.Generator().manual_seed(0))
-    return examples.to(next(model.parameters()).device, torch.float32)
+def _some_examples(sample: torch.Tensor, num_tokens: int | None) -> torch.Tensor:
+    """Zeros and ones for pixels and features, any token for tokens."""
+    coins = torch.Generator().manual_seed(0)
+    examples = torch.randint(0, 2 if num_tokens is None else num_tokens, sample.shape, generator=coins)
+    return examples.to(sample.device, sample.dtype)
 
 
 def _outputs(model: nn.Module, examples: torch.Tensor) -> torch.Tensor | None:

@@ -1,6 +1,6 @@
 """Plain local training: shuffled epochs with any torch optimizer, FedProx's proximal term on request."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,9 @@ from torch import nn
 from fedpriv.models import ParameterLayout
 
 from .interface import ClientResult, ClientWork, isolated
+from .local_steps import GradientTerms, OptimizerFactory, trainable
+from .rules import LocalRule
 from .tasks import Task
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(kw_only=True)
@@ -24,6 +24,7 @@ class SgdTrainer:
         batch_size: examples of a step; the last batch of an epoch may be smaller.
         local_epochs: passes over the client's data.
         proximal_mu: weight of the proximal term mu/2 ||w - w_global||^2; 0 for none.
+        rule: the client's half of the federated algorithm.
     """
 
     model: nn.Module
@@ -33,6 +34,7 @@ class SgdTrainer:
     batch_size: int
     local_epochs: int
     proximal_mu: float
+    rule: LocalRule
     device: torch.device
 
     def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
@@ -40,37 +42,34 @@ class SgdTrainer:
 
     def _train_client(self, start: torch.Tensor, work: ClientWork) -> ClientResult:
         self.layout.load_into(self.model, start)
+        self.rule.begin(self.model, work.state)
         self.model.train()
         optimizer = self.make_optimizer(trainable(self.model))
-        anchors = [p.detach().clone() for p in trainable(self.model)]
+        terms = GradientTerms(
+            model=self.model,
+            layout=self.layout,
+            proximal_mu=self.proximal_mu,
+            correction=self.rule.correction(work),
+        )
         x, y = (tensor.to(self.device) for tensor in work.examples())
-        seen, loss_sum = 0, torch.zeros((), dtype=torch.float64)
+        steps, seen, loss_sum = 0, 0, torch.zeros((), dtype=torch.float64)
         for _ in range(self.local_epochs):
             order = torch.from_numpy(work.batches.permutation(len(y))).to(self.device)
             for batch in order.split(self.batch_size):
+                if not len(batch):
+                    continue
                 optimizer.zero_grad(set_to_none=True)
                 loss = self.task.loss_sum(self.model(x[batch]), y[batch])
                 (loss / len(batch)).backward()
-                add_proximal_gradient(self.model, anchors, mu=self.proximal_mu)
+                terms.add()
                 optimizer.step()
-                seen, loss_sum = seen + len(batch), loss_sum + loss.detach().cpu()
+                steps, seen, loss_sum = steps + 1, seen + len(batch), loss_sum + loss.detach().cpu()
+        update, state = self.rule.finish(
+            self.model, work, update=self.layout.from_module(self.model) - start, steps=steps
+        )
         return ClientResult(
             client_id=work.client_id,
-            update=self.layout.from_module(self.model) - start,
-            state=work.state,
-            metrics={"loss": float(loss_sum) / max(seen, 1), "examples": float(seen)},
+            update=update,
+            state=state,
+            metrics={"loss": float(loss_sum) / max(seen, 1), "examples": float(seen), "steps": float(steps)},
         )
-
-
-def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that learn."""
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def add_proximal_gradient(model: nn.Module, anchors: Sequence[torch.Tensor], *, mu: float) -> None:
-    """Adds mu (w - w_global) to the gradients (FedProx). It depends on no data, so it may follow the noise."""
-    if mu == 0:
-        return
-    for parameter, anchor in zip(trainable(model), anchors, strict=True):
-        if parameter.grad is not None:
-            parameter.grad.add_(parameter.detach() - anchor, alpha=mu)

@@ -1,0 +1,258 @@
+"""Cross-checks of a config: values and combinations that no data is needed to judge."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fedpriv.config_schema import Config, PrivacyConfig, SeedsConfig
+from fedpriv.errors import ConfigError
+
+# Beyond these, float32 noise is not what is claimed, accountants break down, or a machine does.
+_RANGES: dict[str, tuple[float, float]] = {
+    "privacy.noise_multiplier": (1e-3, 1e6),
+    "privacy.max_grad_norm": (1e-6, 1e6),
+    "privacy.clipping_norm": (1e-12, 1e12),
+    "workers": (1, 1024),
+    "threads": (1, 256),
+}
+_LARGEST_EPSILON = 1e4
+# Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
+_MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "example": ("max_grad_norm",),
+    "central": ("clipping_norm",),
+}
+_ALGORITHMS = ("fedavg", "scaffold", "fednova", "personal_layers", "flower")
+_SHARED_PRIVACY_KEYS = (
+    "epsilon",
+    "delta",
+    "noise_multiplier",
+    "calibration",
+    "accountant",
+    "relation",
+    "accept_weak_delta",
+)
+
+
+def check(config: Config, *, chosen: Sequence[str]) -> Config:
+    """Values and combinations that no data is needed to judge; clears keys of mechanisms not chosen.
+
+    Args:
+        chosen: keys that the user named; naming one that the mechanism has no use for is an error.
+    """
+    _check_choices(config)
+    _check_numbers(config)
+    _check_seeds(config.seeds)
+    _check_privacy(config, chosen)
+    _check_strategy(config)
+    _check_model(config.model)
+    config.output_dir = str(Path(config.output_dir).expanduser())
+    return config
+
+
+def _check_choices(config: Config) -> None:
+    _one_of("privacy.mechanism", config.privacy.mechanism, tuple(_MECHANISM_KEYS))
+    _one_of("privacy.calibration", config.privacy.calibration, ("per_client", "shared"))
+    _one_of("privacy.accountant", config.privacy.accountant, ("auto", "pld", "rdp", "prv", "opacus_rdp"))
+    _one_of("privacy.relation", config.privacy.relation, ("auto", "add_or_remove_one", "replace_one", "zero_out"))
+    _one_of("sampling.kind", config.sampling.kind, ("auto", "poisson", "fixed_size", "all"))
+    _one_of("training.engine", config.training.engine, ("auto", "sgd", "opacus"))
+    _one_of("runtime.kind", config.runtime.kind, ("inprocess",))
+    _one_of("task", config.task, ("auto", "classification", "binary", "regression", "next_token", "survival"))
+    _one_of("strategy.algorithm", config.strategy.algorithm, _ALGORITHMS)
+    _one_of("strategy.weighting", config.strategy.weighting, ("examples", "uniform"))
+    if config.training.engine != "auto":
+        needed = "opacus" if config.privacy.mechanism == "example" else "sgd"
+        if config.training.engine != needed:
+            raise ConfigError(
+                f"training.engine={config.training.engine} cannot do the local steps of "
+                f"privacy={config.privacy.mechanism}; use training.engine={needed} or auto."
+            )
+    if not config.name or any(c in config.name for c in "/\\\0") or config.name in (".", ".."):
+        raise ConfigError(f"name={config.name!r} must be the name of a folder, without slashes.")
+    if not config.output_dir:
+        raise ConfigError("output_dir is empty: give a folder, or output_dir=. for the current one.")
+
+
+def _check_numbers(config: Config) -> None:
+    whole: dict[str, int | None] = {
+        "rounds": config.rounds,
+        "workers": config.workers,
+        "threads": config.threads,
+        "clients_per_node": config.clients_per_node,
+        "training.batch_size": config.training.batch_size,
+        "training.local_epochs": config.training.local_epochs,
+        "evaluation.every": config.evaluation.every,
+    }
+    for key, value in whole.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{key}={value} must be at least 1.")
+    positive: dict[str, float | None] = {
+        "training.lr": config.training.lr,
+        "sampling.cohort": config.sampling.cohort,
+        "privacy.noise_multiplier": config.privacy.noise_multiplier,
+        "privacy.clipping_norm": config.privacy.clipping_norm,
+        "privacy.max_grad_norm": config.privacy.max_grad_norm,
+        "privacy.delta": config.privacy.delta,
+    }
+    for key, number in positive.items():
+        if number is not None and not (number > 0 and math.isfinite(number)):
+            raise ConfigError(f"{key}={number} must be a positive number.")
+    for key, (least, most) in _RANGES.items():
+        number = positive.get(key, whole.get(key))
+        if number is not None and not least <= number <= most:
+            raise ConfigError(f"{key}={number:g} must lie between {least:g} and {most:g}.")
+    epsilon = config.privacy.epsilon
+    if epsilon is not None and not epsilon > 0:
+        raise ConfigError(
+            f"privacy.epsilon={epsilon} must be > 0 (inf: clip and sample, but add no noise and claim nothing)."
+        )
+    if epsilon is not None and _LARGEST_EPSILON < epsilon < math.inf:
+        raise ConfigError(
+            f"privacy.epsilon={epsilon:g} protects nothing and cannot be calibrated; use at most "
+            f"{_LARGEST_EPSILON:g}, or inf for no noise."
+        )
+    if config.privacy.delta is not None and config.privacy.delta >= 1:
+        raise ConfigError(f"privacy.delta={config.privacy.delta} must be below 1.")
+    if not 0 <= config.training.proximal_mu < math.inf:
+        raise ConfigError(f"training.proximal_mu={config.training.proximal_mu} must be >= 0.")
+    if not 0 <= config.federation.dropout < 1:
+        raise ConfigError(f"federation.dropout={config.federation.dropout} must be in [0, 1).")
+    for key in ("client_holdout", "held_out_clients"):
+        share = getattr(config.split, key)
+        if not 0 <= share < 1:
+            raise ConfigError(f"split.{key}={share} must be in [0, 1).")
+    if config.seed < 0:
+        raise ConfigError(f"seed={config.seed} must be >= 0.")
+
+
+def _check_seeds(seeds: SeedsConfig) -> None:
+    for key in ("data", "sampling", "model", "noise"):
+        value = getattr(seeds, key)
+        if key == "noise" and value == "secret":
+            continue
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            allowed = "a whole number >= 0 or secret" if key == "noise" else "a whole number >= 0"
+            raise ConfigError(f"seeds.{key}={value} must be {allowed}.")
+
+
+def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
+    privacy = config.privacy
+    allowed = _MECHANISM_KEYS[privacy.mechanism]
+    usable = () if privacy.mechanism == "none" else (*_SHARED_PRIVACY_KEYS, *allowed)
+    for key in fields(PrivacyConfig):
+        if key.name == "mechanism" or key.name in usable:
+            continue
+        if f"privacy.{key.name}" in chosen:
+            raise ConfigError(
+                f"privacy.{key.name} has no meaning with privacy={privacy.mechanism}; drop it, or choose another "
+                "mechanism (privacy=example, privacy=central)."
+            )
+        setattr(privacy, key.name, None if key.default is NO_DEFAULT else key.default)
+    if privacy.mechanism == "none":
+        return
+    if privacy.epsilon is None and privacy.noise_multiplier is None:
+        raise ConfigError(
+            f"privacy={privacy.mechanism} needs privacy.epsilon (the noise is calibrated to it) or "
+            "privacy.noise_multiplier (epsilon is computed from it); with both, the run stops at epsilon."
+        )
+    if privacy.epsilon == math.inf and privacy.noise_multiplier is not None:
+        raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon.")
+    for key_name in allowed:
+        if getattr(privacy, key_name) is None:
+            raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")
+
+
+def _one_of(key: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{key}={value} is unknown; use one of {', '.join(known)}.")
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    lists = {"trainable": model["trainable"], "lora_layers": model["lora_layers"]}
+    for key, value in lists.items():
+        texts = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+        if not texts and not (key == "trainable" and value is None):
+            raise ConfigError(f"model.{key}={value} must be a list of name patterns, such as model.{key}=['fc2.*'].")
+    if model["init"] is not None and not isinstance(model["init"], str):
+        raise ConfigError(f"model.init={model['init']} must be a file (safetensors), or null.")
+    rank, alpha = model["lora_rank"], model["lora_alpha"]
+    if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 1):
+        raise ConfigError(f"model.lora_rank={rank} must be a whole number >= 1, or null for no adapters.")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+        raise ConfigError(f"model.lora_alpha={alpha} must be a positive number.")
+
+
+def _check_strategy(config: Config) -> None:
+    strategy, training = config.strategy, config.training
+    algorithm = strategy.algorithm
+    if training.function is not None and config.privacy.mechanism == "example":
+        raise ConfigError(
+            "training.function trains as it likes, which is not DP-SGD: privacy=example cannot hold. Use "
+            "privacy=central (the whole update is clipped, however it came about) or privacy=none."
+        )
+    if bool(strategy.personal) != (algorithm == "personal_layers"):
+        raise ConfigError(
+            "strategy=personal_layers needs strategy.personal=[PATTERN, ...], the names of the parameters that stay "
+            "with the clients, and no other strategy takes it."
+        )
+    if algorithm in ("scaffold", "fednova"):
+        _check_step_counting(config)
+    if algorithm == "flower":
+        _check_flower(config)
+    elif strategy.flower or strategy.client_app or strategy.mods:
+        raise ConfigError("strategy.flower, strategy.client_app and strategy.mods need strategy=flower.")
+
+
+def _check_step_counting(config: Config) -> None:
+    """SCAFFOLD and FedNova: what they compute from a client's update holds for plain SGD only."""
+    name, optimizer = config.strategy.algorithm, config.training.optimizer
+    plain = optimizer.get("_target_") == "torch.optim.SGD" and not optimizer.get("momentum")
+    if not plain or config.training.function is not None:
+        raise ConfigError(
+            f"strategy={name} reads gradients off a client's update, which holds for plain SGD only: use "
+            "training=sgd without momentum."
+        )
+    if name == "fednova" and config.training.proximal_mu:
+        raise ConfigError("strategy=fednova counts plain SGD steps: set training.proximal_mu=0.")
+    if config.privacy.mechanism == "central":
+        why = {
+            "scaffold": "the clients' control variates would be a second release, which nothing clips or noises",
+            "fednova": "it scales the noisy sum by the cohort's mean number of steps, which depends on who is in it",
+        }[name]
+        raise ConfigError(
+            f"strategy={name} is not private at client level: {why}. Use privacy=example, privacy=none, or "
+            "strategy=fedavg."
+        )
+
+
+def _check_flower(config: Config) -> None:
+    strategy = config.strategy
+    if config.clients_per_node != 1:
+        raise ConfigError("strategy=flower drives one client a node: leave clients_per_node=1.")
+    if config.privacy.mechanism == "central":
+        raise ConfigError(
+            "strategy=flower aggregates what clients send as it likes, so no noise of privacy=central would be "
+            "calibrated to it. Use privacy=example (the clients earn it), privacy=none, or one of fedpriv's own "
+            "strategies."
+        )
+    if config.sampling.kind != "auto" or config.sampling.cohort is not None:
+        raise ConfigError(
+            "With strategy=flower the strategy samples: leave sampling alone and set strategy.flower.fraction_train."
+        )
+    if config.privacy.mechanism == "example" and strategy.client_app:
+        raise ConfigError(
+            "strategy.client_app trains as it likes, which is not DP-SGD: use privacy=none, or fedpriv's own clients."
+        )
+    if config.privacy.mechanism == "example" and any(not _of_flower(mod) for mod in strategy.mods):
+        raise ConfigError(
+            "With privacy=example only Flower's own mods are taken: one of your own could release what DP-SGD protects."
+        )
+
+
+def _of_flower(mod: Any) -> bool:
+    name = mod.get("_target_") if isinstance(mod, dict) else mod
+    return str(name).startswith("flwr.")

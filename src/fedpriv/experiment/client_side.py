@@ -1,0 +1,72 @@
+"""What a client does with its data: optimizer, local rule, trainer."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedpriv.config import Config
+from fedpriv.errors import ConfigError
+from fedpriv.models import ParameterLayout
+from fedpriv.targets import partial_target
+from fedpriv.training.rules import FedNovaRule, LocalRule, PersonalLayersRule, PlainRule, ScaffoldRule
+
+
+def local_optimizer(config: Config) -> Any:
+    """A function of parameters: the clients' optimizer."""
+    make = partial_target(
+        config.training.optimizer,
+        expected=torch.optim.Optimizer,
+        where="training.optimizer",
+        positional=1,
+        lr=config.training.lr,
+    )
+    return partial(make_optimizer, make, where="training.optimizer")
+
+
+def make_optimizer(make: Any, parameters: Any, where: str) -> torch.optim.Optimizer:
+    """``make(parameters)``, with what torch refuses as a ConfigError."""
+    try:
+        optimizer: torch.optim.Optimizer = make(parameters)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}.") from error
+    return optimizer
+
+
+def check_optimizer(make: Any, where: str) -> None:
+    """A trial step: some optimizers need a closure, or sparse gradients."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    optimizer = make([parameter])
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: {type(optimizer).__name__} cannot take a plain step ({error}). Use another, such as "
+            "torch.optim.SGD."
+        ) from error
+
+
+def shared_layout(model: nn.Module, config: Config) -> ParameterLayout:
+    """The parameters that travel: the trainable ones that no client keeps to itself."""
+    return ParameterLayout.of(model, without=tuple(config.strategy.personal))
+
+
+def local_rule(model: nn.Module, config: Config) -> LocalRule:
+    """The client's half of the federated algorithm."""
+    algorithm = config.strategy.algorithm
+    if algorithm == "scaffold":
+        return ScaffoldRule(lr=config.training.lr)
+    if algorithm == "fednova":
+        return FedNovaRule()
+    if algorithm == "personal_layers":
+        everything, shared = ParameterLayout.of(model), shared_layout(model, config)
+        kept = [i for i, name in enumerate(everything.names) if name not in shared.names]
+        layout = ParameterLayout(
+            names=tuple(everything.names[i] for i in kept),
+            shapes=tuple(everything.shapes[i] for i in kept),
+            dtypes=tuple(everything.dtypes[i] for i in kept),
+        )
+        return PersonalLayersRule(layout=layout, initial=layout.from_module(model))
+    return PlainRule()

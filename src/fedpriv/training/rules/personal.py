@@ -1,0 +1,36 @@
+"""Personal layers: some of the model never leaves its client."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fedpriv.models import ParameterLayout
+
+from ..interface import ClientWork, State
+
+PERSONAL = "personal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonalLayersRule:
+    """FedPer (Arivazhagan et al. 2019, Algorithm 1): shared layers are averaged, personal ones stay with the client.
+
+    Args:
+        layout: of the personal parameters.
+        initial: what every client's personal parameters are at first, float64.
+    """
+
+    layout: ParameterLayout
+    initial: torch.Tensor
+
+    def begin(self, model: nn.Module, state: State) -> None:
+        self.layout.load_into(model, state[PERSONAL].double() if PERSONAL in state else self.initial)
+
+    def correction(self, work: ClientWork) -> torch.Tensor | None:
+        return None
+
+    def finish(
+        self, model: nn.Module, work: ClientWork, *, update: torch.Tensor, steps: int
+    ) -> tuple[torch.Tensor, State]:
+        return update, {PERSONAL: self.layout.from_module(model).float()}
