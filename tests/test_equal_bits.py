@@ -16,6 +16,14 @@ MECHANISMS: dict[str, tuple[str, ...]] = {
     "none": (*DIGITS, *MANY, "privacy=none", "partition=dirichlet", FLAKY),
     "example": (*SMALL, *MANY, FLAKY),
     "central": (*SMALL, *MANY, "privacy=central", "sampling=poisson", "sampling.cohort=20", FLAKY),
+    "scaffold": (
+        *(*DIGITS, *MANY, FLAKY, "privacy=none", "strategy=scaffold", "partition=dirichlet"),
+        "sampling.cohort=20",
+    ),
+    "personal layers": (
+        *(*DIGITS, *MANY, "privacy=none", "strategy=personal_layers", "strategy.personal=['output.*']", "model=mlp"),
+        *("split.client_holdout=0.2", "sampling.cohort=20"),
+    ),
     "fedadam": (*DIGITS, *MANY, "privacy=none", "strategy=fedadam", "training=fedprox", "sampling.cohort=20"),
 }
 
@@ -56,11 +64,12 @@ def test_the_same_seed_gives_the_same_bits(mechanism, once, tmp_path):
     ("mechanism", "workers"),
     [
         ("none", 2),
+        ("scaffold", 3),
         *(
             pytest.param(mechanism, workers, marks=pytest.mark.slow)
             for mechanism in MECHANISMS
             for workers in (2, 3)
-            if (mechanism, workers) != ("none", 2)
+            if (mechanism, workers) not in (("none", 2), ("scaffold", 3))
         ),
     ],
 )

@@ -5,10 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from fedpriv.evaluation import accuracy_spread, evaluate_global
+from fedpriv.evaluation import baseline, evaluate_global, spread
 from fedpriv.training import Classification
 
 PREFIX = "diagnostic_client_accuracy_"
+
+
+def accuracy_spread(values):
+    return spread(values, name="diagnostic_client_accuracy")
 
 
 class Constant(nn.Module):
@@ -25,7 +29,7 @@ class Constant(nn.Module):
 
 
 def evaluate(model, data):
-    return evaluate_global(model, data=data, task=Classification(), device=torch.device("cpu"))
+    return evaluate_global(model, data=data, task=Classification(num_classes=3), device=torch.device("cpu"))
 
 
 def test_accuracy_is_the_share_of_the_predicted_class(new_data):
@@ -36,6 +40,12 @@ def test_accuracy_is_the_share_of_the_predicted_class(new_data):
 
 def test_loss_is_the_mean_cross_entropy(new_data):
     assert evaluate(Constant(1.0, 1.0, 1.0), new_data([5]))["test_loss"] == pytest.approx(math.log(3))
+
+
+def test_the_baseline_is_the_share_of_the_largest_class_of_the_test_set(new_data):
+    data = new_data([5])
+    counts = np.bincount(data.test.y, minlength=3)
+    assert baseline(data, task=Classification(num_classes=3)) == counts.max() / counts.sum()
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -56,8 +66,7 @@ def test_no_generator_moves_and_no_gradient_is_left(new_data):
 
 
 def test_spread_holds_quantiles_and_mean_under_the_name_of_a_diagnostic():
-    spread = accuracy_spread(np.linspace(0, 1, 11))
-    assert spread == pytest.approx(
+    assert accuracy_spread(np.linspace(0, 1, 11)) == pytest.approx(
         {
             f"{PREFIX}min": 0.0,
             f"{PREFIX}p10": 0.1,

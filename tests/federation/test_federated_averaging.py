@@ -19,6 +19,7 @@ from fedpriv.federation import (
     REPLIED,
     FederatedAveraging,
     Node,
+    PlainServerRule,
     ServerOptimizer,
     ServerState,
     TrainReply,
@@ -33,6 +34,7 @@ from fedpriv.runtimes.inprocess import InProcessGrid
 from fedpriv.streams import Streams
 from fedpriv.training import Classification, ClientResult, SgdTrainer
 from fedpriv.training.opacus_trainer import OpacusTrainer
+from fedpriv.training.rules import PlainRule
 
 CPU = torch.device("cpu")
 SIZES = (5, 3, 8, 0, 2, 9, 4)
@@ -95,11 +97,12 @@ def sgd(module, layout):
     return SgdTrainer(
         model=module,
         layout=layout,
-        task=Classification(),
+        task=Classification(num_classes=3),
         make_optimizer=partial(torch.optim.SGD, lr=0.1),
         batch_size=4,
         local_epochs=1,
         proximal_mu=0.0,
+        rule=PlainRule(),
         device=CPU,
     )
 
@@ -108,11 +111,12 @@ def dpsgd(module, layout):
     return OpacusTrainer(
         model=module,
         layout=layout,
-        task=Classification(),
+        task=Classification(num_classes=3),
         make_optimizer=partial(torch.optim.SGD, lr=0.1),
         batches=PoissonBatches(batch_size=4, local_epochs=1),
         max_grad_norm=1.0,
         proximal_mu=0.0,
+        rule=PlainRule(),
         device=CPU,
     )
 
@@ -133,6 +137,7 @@ class Federation:
     dropout: float = 0.0
     refusing: frozenset = frozenset()
     observers: tuple = ()
+    server_rule: object = None
     reorder: object = None
     broken_nodes: frozenset = frozenset()
 
@@ -153,12 +158,14 @@ class Federation:
                 start=self.layout.from_module(module),
                 make_optimizer=partial(torch.optim.SGD, lr=1.0, momentum=0.5),
             ),
+            rule=self.server_rule or PlainServerRule(),
         )
         self.algorithm = FederatedAveraging(
             layout=self.layout,
             sampler=self.sampler or AllClients(clients=np.arange(len(SIZES))),
             mechanism=self.mechanism,
             client_sizes=self.data.client_sizes,
+            weights=self.data.client_sizes.astype(float),
             chunk_size=self.chunk_size,
             clients_per_node=self.clients_per_node,
             permit=self._permit,
@@ -175,8 +182,10 @@ class Federation:
             model=module,
             layout=layout,
             trainer=Refuses(trainer, self.refusing) if self.refusing else trainer,
-            task=Classification(),
+            task=Classification(num_classes=3),
             mechanism=self.mechanism,
+            rule=PlainRule(),
+            weights=self.data.client_sizes.astype(float),
             streams=self.streams,
             dropout=self.dropout,
             device=CPU,
@@ -527,8 +536,10 @@ def test_noise_of_clients_is_independent_as_nodes_draw_it(new_data, new_streams,
             model=module,
             layout=layout,
             trainer=dpsgd(module, layout),
-            task=Classification(),
+            task=Classification(num_classes=3),
             mechanism=NoPrivacy(),
+            rule=PlainRule(),
+            weights=data.client_sizes.astype(float),
             streams=new_streams(0),
             dropout=0.0,
             device=CPU,
@@ -538,6 +549,7 @@ def test_noise_of_clients_is_independent_as_nodes_draw_it(new_data, new_streams,
                 round=r,
                 attempt=a,
                 parameters={name: torch.zeros(s) for name, s in zip(layout.names, layout.shapes, strict=True)},
+                broadcast={},
                 chunk_ids=(0,),
                 chunks=((0, 1, 2),),
                 noise_multipliers=np.full(3, noise),

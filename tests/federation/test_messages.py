@@ -67,6 +67,7 @@ def train_tasks(draw):
         round=draw(st.integers(1, 2**40)),
         attempt=draw(st.integers(0, 1000)),
         parameters=draw(st.dictionaries(names, tensors(), max_size=3)),
+        broadcast=draw(st.dictionaries(names, tensors(), max_size=2)),
         chunk_ids=tuple(draw(st.permutations(range(len(chunks))))),
         chunks=chunks,
         noise_multipliers=draw(aligned(floats, len(ids), np.float64)),
@@ -117,11 +118,14 @@ def test_train_reply_survives_the_wire(reply):
     assert back.failures == reply.failures
 
 
-@given(st.lists(clients, max_size=5), st.dictionaries(names, tensors(), max_size=2))
-def test_evaluate_task_survives_the_wire(ids, parameters):
-    back = EvaluateTask.from_record(EvaluateTask(parameters=parameters, clients=tuple(ids)).to_record())
+@given(st.data(), st.lists(clients, unique=True, max_size=5), st.dictionaries(names, tensors(), max_size=2))
+def test_evaluate_task_survives_the_wire(data, ids, parameters):
+    states = data.draw(states_of(ids))
+    task = EvaluateTask(parameters=parameters, clients=tuple(ids), states=states)
+    back = EvaluateTask.from_record(task.to_record())
     assert back.clients == tuple(ids)
     assert same_named(back.parameters, parameters)
+    assert same_states(back.states, states)
 
 
 @given(st.lists(clients, max_size=5))

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from fedpriv.privacy import PoissonBatches
 from fedpriv.streams import Streams
 from fedpriv.training import Classification, ClientWork
 from fedpriv.training.opacus_trainer import OpacusTrainer
+from fedpriv.training.rules import PlainRule
 
 CPU = torch.device("cpu")
 
@@ -49,9 +50,6 @@ class SumOfOutputs:
     def loss_sum(self, outputs, targets):
         return outputs.sum()
 
-    def correct(self, outputs, targets):
-        return torch.zeros(())
-
 
 @dataclass
 class Bench:
@@ -62,8 +60,10 @@ class Bench:
     batches: PoissonBatches
     max_grad_norm: float = 1.0
     proximal_mu: float = 0.0
-    task: object = Classification()
+    task: object = Classification(num_classes=3)
     lr: float = 0.1
+    rule: object = PlainRule()
+    broadcast: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.seen = []
@@ -77,6 +77,7 @@ class Bench:
             batches=self.batches,
             max_grad_norm=self.max_grad_norm,
             proximal_mu=self.proximal_mu,
+            rule=self.rule,
             device=CPU,
         )
 
@@ -85,6 +86,7 @@ class Bench:
             client_id=client,
             examples=examples if callable(examples) else lambda: examples,
             state={},
+            broadcast=self.broadcast,
             noise_multiplier=noise_multiplier,
             batches=self.streams.rng("batches", round_number, client, attempt),
             noise=self.streams.torch_generator("noise", round_number, client, attempt),
@@ -168,7 +170,7 @@ def brute_force(model, x, y, norm):
     parameters = [p for p in model.parameters() if p.requires_grad]
     rows = []
     for i in range(len(x)):
-        loss = Classification().loss_sum(model(x[i : i + 1]), y[i : i + 1])
+        loss = Classification(num_classes=3).loss_sum(model(x[i : i + 1]), y[i : i + 1])
         gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, parameters)]).double()
         rows.append(gradient * min(1.0, norm / float(gradient.norm())))
     return torch.stack(rows).numpy()

@@ -9,7 +9,13 @@ from fedpriv.training import check_model, fix_model
 
 
 def check(model, *, example_level=True, input_shape=(1, 6, 6), num_classes=3):
-    check_model(model, example_level=example_level, input_shape=input_shape, num_classes=num_classes)
+    check_model(
+        model,
+        example_level=example_level,
+        sample=torch.zeros(3, *input_shape),
+        num_tokens=None,
+        output_shape=(num_classes,),
+    )
 
 
 def network(*layers, outputs=3):
@@ -47,7 +53,7 @@ def test_layers_without_per_example_gradients_are_refused_by_name():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (network(outputs=4), r"\(2, 4\); with 3 classes"),
+        (network(outputs=4), r"returns \(3, 4\).*asks for \(3, 3\)"),
         (nn.Linear(5, 3), "does not accept inputs"),
         (network().requires_grad_(False), "no trainable parameter"),
     ],
@@ -69,4 +75,4 @@ def test_checking_changes_nothing():
 def test_a_parameter_that_no_message_can_carry_is_named():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3).to(torch.bfloat16))
     with pytest.raises(ConfigError, match=r"1\.weight is torch\.bfloat16.*float32"):
-        check_model(model, example_level=False, input_shape=(4,), num_classes=3)
+        check(model, example_level=False, input_shape=(4,))

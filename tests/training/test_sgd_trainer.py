@@ -10,6 +10,7 @@ from torch import nn
 
 from fedpriv.models import ParameterLayout
 from fedpriv.training import Classification, ClientWork, SgdTrainer
+from fedpriv.training.rules import PlainRule
 
 CPU = torch.device("cpu")
 
@@ -34,11 +35,12 @@ def bench(new_streams):
         trainer = SgdTrainer(
             model=module,
             layout=layout,
-            task=Classification(),
+            task=Classification(num_classes=3),
             make_optimizer=optimizer or partial(torch.optim.SGD, lr=0.1, momentum=0.9),
             batch_size=batch_size,
             local_epochs=local_epochs,
             proximal_mu=proximal_mu,
+            rule=PlainRule(),
             device=CPU,
         )
         work = [
@@ -46,6 +48,7 @@ def bench(new_streams):
                 client_id=k,
                 examples=source,
                 state={},
+                broadcast={},
                 noise_multiplier=math.nan,
                 batches=streams.rng("batches", 1, k),
                 noise=streams.torch_generator("noise", 1, k),
