@@ -95,6 +95,37 @@ def test_loading_writes_in_place_and_leaves_buffers_and_frozen_parameters():
     assert module.scale.requires_grad
 
 
+def test_parameters_that_stay_at_the_client_are_left_out_and_left_alone():
+    module = Odd()
+    layout = ParameterLayout.of(module, without=["norm.*", "scale"])
+    assert layout.names == ("matrix", "first.weight")
+    assert layout.flatten(module.state_dict()).shape == (10,)
+    layout.load_into(module, torch.full((10,), 7.0, dtype=torch.float64))
+    assert module.matrix.unique().tolist() == [7]
+    assert module.scale == 2
+    assert module.norm.weight.tolist() == [1] * 3
+
+
+@pytest.mark.parametrize(
+    ("without", "message"),
+    [(["head.*"], "head.* matches no trainable parameter.*scale, matrix"), (["frozen"], "frozen matches no"),
+     (["*"], "nothing is left")],
+)  # fmt: skip
+def test_leaving_out_nothing_or_everything_is_told(without, message):
+    with pytest.raises(ConfigError, match=message):
+        ParameterLayout.of(Odd(), without=without)
+
+
+@given(st.sets(st.sampled_from(ParameterLayout.of(Odd()).names), max_size=4))
+def test_what_is_shared_and_what_is_left_out_make_up_the_whole(left_out):
+    module = Odd()
+    whole = ParameterLayout.of(module).unflatten(ParameterLayout.of(module).from_module(module))
+    layout = ParameterLayout.of(module, without=sorted(left_out))
+    shared = layout.unflatten(layout.from_module(module))
+    assert [*shared] == [name for name in whole if name not in left_out]
+    assert all(torch.equal(shared[name], whole[name]) for name in shared)
+
+
 def test_what_does_not_fit_is_told():
     layout = ParameterLayout.of(Odd())
     tensors = Odd().state_dict()

@@ -8,23 +8,20 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fedpriv.errors import ConfigError
-
-_LENET_SMALLEST = 14
-_CNN_SMALLEST = 6
+from fedpriv.models.inputs import CNN_SMALLEST, LENET_SMALLEST, check_image
 
 
-def lenet(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
+def lenet(*, input_shape: Sequence[int], num_outputs: int) -> nn.Sequential:
     """The MNIST net of the DP-SGD literature, 26,010 parameters at 1x28x28 and 10 classes.
 
-    (batch, channels, height, width), at least 14x14, to logits (batch, num_classes).
+    (batch, channels, height, width), at least 14x14, to (batch, num_outputs).
     Source: Papernot et al. 2021, "Tempered Sigmoid Activations for Deep Learning with Differential Privacy"
     (MNIST architecture); with ReLU, as in the MNIST example of Opacus.
 
     Raises:
         ConfigError: the input is no image, or too small.
     """
-    channels, height, width = _image(input_shape, "lenet", _LENET_SMALLEST)
+    channels, height, width = check_image(input_shape, model="lenet", smallest=LENET_SMALLEST)
 
     def side(size: int) -> int:
         convolved = (size + 2 * 3 - 8) // 2 + 1
@@ -41,20 +38,20 @@ def lenet(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
             flatten=nn.Flatten(),
             fc1=nn.Linear(32 * side(height) * side(width), 32),
             relu3=nn.ReLU(),
-            fc2=nn.Linear(32, num_classes),
+            fc2=nn.Linear(32, num_outputs),
         )
     )
 
 
-def cnn(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
+def cnn(*, input_shape: Sequence[int], num_outputs: int) -> nn.Sequential:
     """Two 3x3 convolutions and a wide layer, 1,626,442 parameters at 3x32x32 and 10 classes.
 
-    (batch, channels, height, width), at least 6x6, to logits (batch, num_classes).
+    (batch, channels, height, width), at least 6x6, to (batch, num_outputs).
 
     Raises:
         ConfigError: the input is no image, or too small.
     """
-    channels, height, width = _image(input_shape, "cnn", _CNN_SMALLEST)
+    channels, height, width = check_image(input_shape, model="cnn", smallest=CNN_SMALLEST)
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(channels, 32, kernel_size=3),
@@ -65,18 +62,6 @@ def cnn(*, input_shape: Sequence[int], num_classes: int) -> nn.Sequential:
             flatten=nn.Flatten(),
             fc1=nn.Linear(64 * ((height - 4) // 2) * ((width - 4) // 2), 128),
             relu3=nn.ReLU(),
-            fc2=nn.Linear(128, num_classes),
+            fc2=nn.Linear(128, num_outputs),
         )
     )
-
-
-def _image(input_shape: Sequence[int], model: str, smallest: int) -> tuple[int, int, int]:
-    if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
-        small_image = len(input_shape) == 3 and min(input_shape[1:]) >= _CNN_SMALLEST
-        raise ConfigError(
-            f"model={model} needs images (channels, height, width) of at least {smallest}x{smallest}, "
-            f"and this data has shape {tuple(input_shape)}: "
-            f"use model={'cnn, mlp' if small_image else 'mlp'} or logistic."
-        )
-    channels, height, width = input_shape
-    return channels, height, width

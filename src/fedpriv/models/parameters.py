@@ -1,21 +1,22 @@
 """A model's trainable parameters as one vector: the form in which updates are clipped, noised and summed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from fedpriv.errors import ConfigError, DataError
+from fedpriv.models.patterns import matching
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterLayout:
     """Names, shapes and dtypes of the trainable parameters, in the order of the state dict.
 
-    A parameter that is shared under several names counts once, under its first name. Buffers and frozen
-    parameters are no part of the vector.
+    A parameter that is shared under several names counts once, under its first name. Buffers, frozen parameters, and
+    those that are left out because they stay at the client, are no part of the vector.
     """
 
     names: tuple[str, ...]
@@ -23,15 +24,22 @@ class ParameterLayout:
     dtypes: tuple[torch.dtype, ...]
 
     @classmethod
-    def of(cls, module: nn.Module) -> "ParameterLayout":
+    def of(cls, module: nn.Module, *, without: Sequence[str] = ()) -> "ParameterLayout":
         """The layout of a module.
 
+        Args:
+            without: shell patterns of trainable parameters that are no part of the vector, such as ``fc2.*``.
+
         Raises:
-            ConfigError: nothing to train, or a parameter that isn't real.
+            ConfigError: nothing to train, nothing left, a pattern without a match, or a parameter that isn't real.
         """
         parameters = _trainable(module)
         if not parameters:
             raise ConfigError(f"The model {type(module).__name__} has no trainable parameters.")
+        left_out = matching(parameters, without, what="trainable parameter")
+        if len(left_out) == len(parameters):
+            raise ConfigError(f"{', '.join(without)} leave out every trainable parameter: nothing is left to share.")
+        parameters = {name: p for name, p in parameters.items() if name not in left_out}
         for name, parameter in parameters.items():
             if not parameter.dtype.is_floating_point:
                 raise ConfigError(f"The parameter {name} has dtype {parameter.dtype}: it must be real.")
@@ -79,14 +87,14 @@ class ParameterLayout:
         }
 
     def load_into(self, module: nn.Module, vector: torch.Tensor) -> None:
-        """Write the vector into the module's parameters, in place; its buffers stay.
+        """Write the vector into the module's parameters, in place; what is no part of the layout stays as it is.
 
         Raises:
-            DataError: the vector hasn't shape (d,), or the module hasn't this layout.
+            DataError: the vector hasn't shape (d,), or the module hasn't these trainable parameters.
         """
         parameters = _trainable(module)
         values = self.unflatten(vector)
-        found = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        found = {name: tuple(p.shape) for name, p in parameters.items() if name in values}
         if found != dict(zip(self.names, self.shapes, strict=True)):
             raise DataError("The model's trainable parameters are not those of this layout.")
         with torch.no_grad():
