@@ -47,5 +47,5 @@ $(VENV)/.core: $(VENV)/.python $(INPUTS)
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.core
-	$(PIP) install -c constraints.txt -e ".[test]"
+	$(PIP) install -c constraints.txt -e ".[huggingface,test]"
 	@touch $@

@@ -46,6 +46,11 @@ def check_labels(y: npt.NDArray[np.generic], *, where: str, num_classes: int | N
 def infer_num_classes(y: npt.NDArray[np.int64], *, where: str) -> int:
     """The number of classes when the config gives none: labels must then be exactly 0 ... K-1."""
     present = np.unique(y)
+    if len(present) == 1:
+        raise DataError(
+            f"{where} are all {present[0]}, so there is nothing to learn: check which labels are read (data.label), or "
+            "set data.num_classes."
+        )
     if len(present) != present[-1] + 1:
         raise DataError(
             f"{where} are not 0 ... K-1: {len(present)} different labels from {present[0]} to {present[-1]}. "

@@ -19,13 +19,23 @@ def resolve(*, path: str | None, root: str | None, key: str) -> Path:
         ConfigError: no path given.
         DataError: no such file.
     """
+    return _existing(path=path, root=root, key=key, kind="file", is_there=Path.is_file)
+
+
+def resolve_folder(*, path: str | None, root: str | None, key: str) -> Path:
+    """As ``resolve``, for a folder."""
+    return _existing(path=path, root=root, key=key, kind="folder", is_there=Path.is_dir)
+
+
+def _existing(*, path: str | None, root: str | None, key: str, kind: str, is_there: Callable[[Path], bool]) -> Path:
     if not path:
-        raise ConfigError(f"{key} is not set: give the file, e.g. {key}=folder/file.")
-    file = Path(root or "").expanduser() / Path(path).expanduser()
-    if not file.is_file():
+        example = "folder/file" if kind == "file" else "folder"
+        raise ConfigError(f"{key} is not set: give the {kind}, e.g. {key}={example}.")
+    found = Path(root or "").expanduser() / Path(path).expanduser()
+    if not is_there(found):
         mend = "" if Path(path).is_absolute() else f" and data.root={root or 'DIR (where relative paths start)'}"
-        raise DataError(f"There is no file {file}. Check {key}{mend}.")
-    return file
+        raise DataError(f"There is no {kind} {found}. Check {key}{mend}.")
+    return found
 
 
 def read_bytes(file: Path) -> bytes:

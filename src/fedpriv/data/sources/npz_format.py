@@ -53,7 +53,7 @@ def arrays(
 
     def read(name: str | None, user_key: str | None, setting: str) -> FilePart:
         file = resolve(path=name, root=root, key=setting)
-        content = _Npz(file)
+        content = Npz(file)
         source = f"{file}: the labels {label!r}"
         x = content.get(features, "data.features")
         check_features(x, where=f"{file}: the examples {features!r}")
@@ -78,7 +78,7 @@ def arrays(
     )
 
 
-class _Npz:
+class Npz:
     """An npz file whose every fault is a DataError."""
 
     def __init__(self, file: Path) -> None:
