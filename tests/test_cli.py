@@ -239,7 +239,9 @@ def test_the_folder_is_what_the_contract_says(command, mechanism):
     assert (record["status"], record["error"], record["rounds"], record["seed"]) == ("completed", None, 2, 0)
     assert record["run_id"] == folder.name
     assert {"test_accuracy", "test_loss"} <= record["metrics"].keys()
-    assert all(k.startswith(("test_", "diagnostic_")) for k in record["metrics"])
+    assert all(k.startswith(("test_", "diagnostic_")) for k in record["metrics"].keys() - {"baseline"})
+    assert 0.1 < record["metrics"]["baseline"] < 0.2
+    assert (record["task"]["headline"], record["task"]["public_data"]) == ("test_accuracy", False)
     assert {"fedpriv", "torch", "flwr", "opacus"} <= record["packages"].keys()
     for key, kind in _EXECUTION.items():
         assert isinstance(record["execution"][key], kind), key

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import fedpriv
-from fedpriv.config import Config, check, compose, conf_dir, dump, load
+from fedpriv.config import MODEL_KEYS, Config, check, compose, conf_dir, dump, load
 from fedpriv.data import Dataset
 from fedpriv.errors import ConfigError, DataError
 from fedpriv.experiment.assembly import Experiment, load_data
@@ -22,7 +23,23 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 GROUPS = ("data", "experiment", "model", "partition", "privacy", "runtime", "sampling", "strategy", "training")
 FILES = [(group, file.stem) for group in GROUPS for file in sorted((conf_dir() / group).glob("*.yaml"))]
 SMALL = ["experiment=digits_smoke", "rounds=1"]
-SHAPES = {"logistic": (1, 8, 8), "mlp": (5,), "lenet": (1, 28, 28), "cnn": (3, 32, 32)}
+SHAPES = {
+    **{"logistic": (1, 8, 8), "mlp": (5,), "tabular_mlp": (5,)},
+    **{"lenet": (1, 28, 28), "cnn": (3, 32, 32), "resnet": (3, 32, 32)},
+    **{"lstm": (50, 6), "transformer": (50, 6), "char_lstm": (80,), "char_transformer": (80,)},
+}
+# What its files are called below data.root, and what it reaches.
+NEEDS = {
+    "mnist_writers_client_dp": "mnist",
+    "heart_disease_silos": "heart_disease",
+    "adult_table": "adult",
+    "har_subjects": "har_sp_sw",
+    "shakespeare_roles": "shakespeare_tiny",
+    "tcga_survival": "tcga_brca",
+    "fashion_example_dp": "fashion_mnist",
+    "cifar_client_dp": "cifar10",
+}
+CLIENTS = {"heart_disease_silos": 4, "tcga_survival": 6, "mnist_writers_client_dp": 539}
 
 
 def choices(group: str) -> list[str]:
@@ -46,8 +63,25 @@ def files(tmp_path: Path) -> dict[str, list[str]]:
     for name, array in (("x.gz", x), ("y.gz", y), ("user.gz", user)):
         write_idx(tmp_path / name, array)
     np.savez(tmp_path / "a.npz", x=x[:, None].astype(np.float32), y=y, user=user)
+    for label in range(2):
+        (tmp_path / "images" / str(label)).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(x[number].astype(np.uint8)).save(tmp_path / "images" / str(label) / f"u{number % 3}_1.png")
+    Image.fromarray(rng.integers(0, 256, (320, 320, 3)).astype(np.uint8)).save(tmp_path / "sheet.png")
+    np.save(tmp_path / "labels.npy", np.arange(100) % 5)
+    times = np.arange(600)
+    np.savez(tmp_path / "w.npz", x=rng.normal(size=(600, 2)), label=times % 2, subject=times // 150, run=times // 75)
+    speech = "\n".join("To be, or not to be, that is the question." for _ in range(30))
+    (tmp_path / "play.txt").write_text("\n\n".join(f"{name}:\n{speech}" for name in ("ANNA", "BEN", "CARL")))
+    rows = "\n".join(f"{i},{'ab'[i % 2]},{i % 3},{i % 2}" for i in range(60))
+    (tmp_path / "table.csv").write_text(f"age,kind,who,label\n{rows}\n")
     root = f"data.root={tmp_path}"
     return {
+        "images": [root, "data.path=images", "data.user_pattern='^(u[0-9])_'"],
+        "sheets": [root, "data.paths=[sheet.png]", "data.label=labels.npy"],
+        "windows": [root, "data.path=w.npz", "data.user=subject", "data.recording=run"],
+        "characters": [root, "data.path=play.txt"],
+        "table": [root, "data.path=table.csv", "data.label=label", "data.user=who", "+data.numeric.age=[0,60]"],
         "idx": [root, "data.path=x.gz", "data.label=y.gz", "data.user=user.gz"],
         "arrays": [root, "data.path=a.npz", "data.user=user"],
     }
@@ -72,7 +106,7 @@ def test_every_file_says_what_it_is_for(group, name):
     assert lines.index(said[0]) <= 1  # `fedpriv run --help` shows it
 
 
-@pytest.mark.parametrize("name", choices("data"))
+@pytest.mark.parametrize("name", [name for name in choices("data") if name != "huggingface"])  # an extra
 def test_every_data_choice_loads(name, files):
     config = compose([*SMALL, f"data={name}", *files.get(name, [])], config_dir=None)
     data = build(config.data, expected=Dataset, where="data", rng=np.random.default_rng(0))
@@ -93,8 +127,12 @@ def test_every_partition_divides_data(name, files):
 def test_every_model_gives_logits(name):
     config = compose([*SMALL, f"model={name}"], config_dir=None)
     shape = SHAPES[name]
-    model = build(config.model, expected=nn.Module, where="model", input_shape=shape, num_classes=10)
-    assert model(torch.zeros(2, *shape)).shape == (2, 10)
+    own = {key: value for key, value in config.model.items() if key not in MODEL_KEYS}
+    tokens = 80 if len(shape) == 1 and name.startswith("char") else None
+    offered = {"input_shape": shape, "num_outputs": 10, "num_tokens": tokens}
+    model = build(own, expected=nn.Module, where="model", **offered)
+    x = torch.zeros(2, *shape, dtype=torch.float32 if tokens is None else torch.int64)
+    assert model(x).shape == ((2, 10) if tokens is None else (2, 80, 10))
 
 
 @pytest.mark.parametrize(("group", "name"), [f for f in FILES if f[0] in ("training", "strategy")])
@@ -127,18 +165,18 @@ def test_every_mechanism_sampling_and_runtime_assembles(group, name):
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_preset_assembles(name):
     overrides = [f"experiment={name}"]
-    if name == "mnist_writers_client_dp":
-        if not (REAL_DATA / "mnist").is_dir():
-            pytest.skip("needs ../shared/data/mnist")
+    if name in NEEDS:
+        if not (REAL_DATA / NEEDS[name]).is_dir():
+            pytest.skip(f"needs ../shared/data/{NEEDS[name]}")
         overrides.append(f"data.root={REAL_DATA}")
     config = compose(overrides, config_dir=None)
     experiment = Experiment.assemble(config)
     assert config.name == name
-    assert config.privacy.epsilon == (None if name == "mnist5k_no_privacy" else 8.0)
-    assert experiment.data.num_clients >= 10
+    assert (config.privacy.epsilon is None) == (name in ("mnist5k_no_privacy", "tcga_survival"))
+    assert experiment.data.num_clients >= 10 or experiment.data.num_clients == CLIENTS[name]
     assert re.fullmatch("[0-9a-f]{12}", experiment.run_id())
-    if name == "mnist_writers_client_dp":
-        assert experiment.data.num_clients == 539  # writers of MNIST's training set, by QMNIST's labels
+    if name in CLIENTS:
+        assert experiment.data.num_clients == CLIENTS[name]  # hospitals, regions, QMNIST's writers
 
 
 def test_the_default_is_the_preset_of_that_name():

@@ -194,11 +194,8 @@ def _check_strategy(config: Config) -> None:
             "training.function trains as it likes, which is not DP-SGD: privacy=example cannot hold. Use "
             "privacy=central (the whole update is clipped, however it came about) or privacy=none."
         )
-    if bool(strategy.personal) != (algorithm == "personal_layers"):
-        raise ConfigError(
-            "strategy=personal_layers needs strategy.personal=[PATTERN, ...], the names of the parameters that stay "
-            "with the clients, and no other strategy takes it."
-        )
+    if strategy.personal and algorithm != "personal_layers":
+        raise ConfigError("strategy.personal needs strategy=personal_layers.")
     if algorithm in ("scaffold", "fednova"):
         _check_step_counting(config)
     if algorithm == "flower":

@@ -53,7 +53,7 @@ def test_layers_without_per_example_gradients_are_refused_by_name():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (network(outputs=4), r"returns \(3, 4\).*asks for \(3, 3\)"),
+        (network(outputs=4), r"returns \(2, 4\).*asks for \(2, 3\)"),
         (nn.Linear(5, 3), "does not accept inputs"),
         (network().requires_grad_(False), "no trainable parameter"),
     ],

@@ -50,6 +50,12 @@ def check_optimizer(make: Any, where: str) -> None:
 
 def shared_layout(model: nn.Module, config: Config) -> ParameterLayout:
     """The parameters that travel: the trainable ones that no client keeps to itself."""
+    if config.strategy.algorithm == "personal_layers" and not config.strategy.personal:
+        names = ", ".join(ParameterLayout.of(model).names[:6])
+        raise ConfigError(
+            "strategy=personal_layers needs strategy.personal=[PATTERN, ...]: which parameters stay with the clients. "
+            f"This model has {names}, ..."
+        )
     return ParameterLayout.of(model, without=tuple(config.strategy.personal))
 
 
