@@ -8,10 +8,11 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from fedpriv import __version__
 from fedpriv.errors import FedprivError, InputError
@@ -105,6 +106,42 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if verdict.holds else 1
 
 
+def _describe(arguments: argparse.Namespace) -> int:
+    """`fedpriv data describe PATH`."""
+    _prepare()
+    import rich
+
+    from fedpriv.data.proposals import FROM_THE_DATA, propose
+
+    if arguments.output is not None and arguments.output.exists():
+        raise InputError(f"{arguments.output} exists already: remove it, or choose another -o FILE.")
+    proposal = propose(arguments.path, label=arguments.label, user=arguments.user)
+    rich.print(proposal)
+    name = "NAME" if arguments.output is None else arguments.output.stem
+    if arguments.output is None:
+        print(f"\n# mine/data/{name}.yaml\n{proposal.block}")
+    else:
+        _write(arguments.output, proposal.block)
+        print(f"\nWritten to {arguments.output}. {FROM_THE_DATA * proposal.fitted}".rstrip())
+    partition = "natural" if proposal.natural else "iid"
+    print(_HOW_TO_RUN.format(name=name, source=proposal.source, model=proposal.model, partition=partition))
+    return 0
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"Cannot write {file}: {error.strerror or error}.") from error
+
+
+_HOW_TO_RUN = """\
+As mine/data/{name}.yaml it runs by:
+  fedpriv run --config-dir=mine data={name} model={model} partition={partition}
+In an experiment: `- override /data: {source}` among its defaults; these keys, without `defaults`, below `data:`."""
+
+
 def _data(arguments: argparse.Namespace) -> int:
     from fedpriv.config import compose
 
@@ -162,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(command=None)
     parser.add_argument("--version", action="version", version=f"fedpriv {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Subcommand)
 
     run = _command(commands, "run", _run, "train an experiment, or go on with it", epilog=_run_help)
     _takes_overrides(run)
@@ -176,40 +213,64 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (resume, show, verify):
         command.add_argument("run", type=_path, metavar="RUN", help="the run's folder")
-    data = _command(commands, "data", _data, "clients, sizes and label mix of an experiment's data")
+    data = _command(
+        commands,
+        "data",
+        _data,
+        "clients, sizes and label mix of an experiment's data",
+        epilog=lambda: "`fedpriv data describe PATH` looks at files of your own and writes a config block for them.",
+    )
     _takes_overrides(data)
     data.add_argument("--png", type=_path, metavar="FILE", help="draw the partition")
+    data.words = {"describe": _describe_parser()}
     return parser
 
 
-class _HelpOnDemand(argparse.ArgumentParser):
-    """Builds its epilog only when help is asked for."""
+def _describe_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fedpriv data describe",
+        description="What files of your own hold, and a ready config block (mine/data/NAME.yaml) that loads them.",
+    )
+    parser.set_defaults(command=_describe)
+    parser.add_argument("path", type=_path, metavar="PATH", help="CSV, Parquet, npz, idx, class folders of images, ...")
+    parser.add_argument("--label", metavar="COLUMN", help="what is to be predicted (else guessed)")
+    parser.add_argument("--user", metavar="COLUMN", help="who made a row, for partition=natural")
+    parser.add_argument("-o", "--output", type=_path, metavar="FILE", help="write the block there")
+    return parser
+
+
+class _Subcommand(argparse.ArgumentParser):
+    """Builds its epilog only when help is asked for; a first word may have a parser of its own."""
 
     make_epilog: Callable[[], str] | None = None
+    words: Mapping[str, argparse.ArgumentParser] = MappingProxyType({})
 
     def format_help(self) -> str:
         if self.make_epilog is not None:
             self.epilog = self.make_epilog()
         return super().format_help()
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if args and args[0] in self.words:
+            return self.words[args[0]].parse_known_args(args[1:], namespace)
+        return super().parse_known_args(args, namespace)
+
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[_Subcommand]",
     name: str,
     function: Callable[[argparse.Namespace], int],
     text: str,
     *,
     epilog: Callable[[], str] | None = None,
-) -> argparse.ArgumentParser:
-    commands._parser_class = _HelpOnDemand
+) -> "_Subcommand":
     parser = commands.add_parser(
         name,
         help=text,
         description=text.capitalize() + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    if isinstance(parser, _HelpOnDemand):
-        parser.make_epilog = epilog
+    parser.make_epilog = epilog
     parser.set_defaults(command=function)
     return parser
 

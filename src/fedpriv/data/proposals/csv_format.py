@@ -18,8 +18,8 @@ def guess_format(file: Path) -> TableFormat:
     comment = "#" if head and head[0].startswith("#") else None
     head = [line for line in head if not (comment and line.startswith(comment))]
     delimiter = max(DELIMITERS, key=lambda delimiter: _columns(head, delimiter))
-    first = next(csv.reader(head, delimiter=delimiter), [])
-    columns = None if _names(first) else [f"c{i}" for i in range(1, len(first) + 1)]
+    first, *below = _rows(head, delimiter) or [[]]
+    columns = None if _is_header(first, below) else [f"c{i}" for i in range(1, len(first) + 1)]
     return TableFormat(columns=columns, delimiter=delimiter, encoding=encoding, comment=comment, missing=())
 
 
@@ -49,17 +49,27 @@ def _encoding(content: bytes) -> str:
 
 def _columns(head: list[str], delimiter: str) -> int:
     """Columns that the lines agree on, to within one; else 1."""
-    try:
-        counts = [len(row) for row in csv.reader(io.StringIO("\n".join(head)), delimiter=delimiter) if row]
-    except csv.Error:
-        return 1
+    counts = [len(row) for row in _rows(head, delimiter)]
     return min(counts, default=1) if max(counts, default=0) - min(counts, default=0) <= 1 else 1
 
 
-def _names(first: list[str]) -> bool:
-    """Whether a line looks like a header: texts, all different, none empty."""
-    stripped = [cell.strip() for cell in first]
-    return all(stripped) and len(set(stripped)) == len(stripped) and not any(map(_is_number, stripped))
+def _rows(head: list[str], delimiter: str) -> list[list[str]]:
+    try:
+        rows = list(csv.reader(io.StringIO("\n".join(head), newline=""), delimiter=delimiter))
+    except csv.Error:
+        return []
+    return [[cell.strip() for cell in row] for row in rows if row]
+
+
+def _is_header(first: list[str], below: list[list[str]]) -> bool:
+    """All different, none empty; and no numbers, unless there is a text above a column of numbers."""
+    if not all(first) or len(set(first)) < len(first):
+        return False
+    if not any(map(_is_number, first)):
+        return True
+    columns = [[row[i] for row in below if i < len(row) and row[i]] for i in range(len(first))]
+    texts = [cells for name, cells in zip(first, columns, strict=True) if not _is_number(name)]
+    return any(cells and all(map(_is_number, cells)) for cells in texts)
 
 
 def _is_number(text: str) -> bool:

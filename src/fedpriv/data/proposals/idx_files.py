@@ -56,6 +56,8 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
             + scaled.keys
         ),
         fitted=scaled.fitted,
+        model="logistic",
+        natural=user is not None,
     )
 
 

@@ -54,6 +54,8 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
             f"user: {scalar(found_user)}\n{scaled.keys}"
         ),
         fitted=scaled.fitted,
+        model="logistic",
+        natural=found_user is not None,
     )
 
 

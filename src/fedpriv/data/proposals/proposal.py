@@ -24,6 +24,8 @@ class Proposal:
         source: the choice of the group ``data`` that the block builds on.
         keys: its keys, as YAML.
         fitted: whether some constants come from the data.
+        model: a choice of the group ``model`` to try first.
+        natural: whether the data says who the clients are.
     """
 
     facts: Sequence[tuple[str, str]]
@@ -33,6 +35,8 @@ class Proposal:
     source: str
     keys: str
     fitted: bool
+    model: str
+    natural: bool
 
     @property
     def block(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fedpriv.data.proposals import idx_files, npz_file, table_file
+from fedpriv.data.proposals import idx_files, image_folder, npz_file, play, saved_dataset, table_file
 from fedpriv.data.proposals.proposal import Proposal
 from fedpriv.errors import DataError
 
@@ -11,9 +11,15 @@ from fedpriv.errors import DataError
 _PROPOSERS: tuple[tuple[Callable[[Path], bool], Callable[..., Proposal]], ...] = (
     (npz_file.recognises, npz_file.propose),
     (idx_files.recognises, idx_files.propose),
+    (play.recognises, play.propose),
     (table_file.recognises, table_file.propose),
+    (saved_dataset.recognises, saved_dataset.propose),
+    (image_folder.recognises, image_folder.propose),
 )
-_KINDS = "a CSV or Parquet table, an .npz file, or a file in the MNIST format (idx)"
+_KINDS = (
+    "a CSV or Parquet table, an .npz file, a file in the MNIST format (idx), a folder of class folders of images, "
+    "a play (blocks that start with a line NAME:), or a folder that save_to_disk wrote"
+)
 
 
 def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:

@@ -64,6 +64,8 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
         source="table",
         keys=block(findings),
         fitted=True,
+        model="logistic",
+        natural=user is not None,
     )
 
 
@@ -126,8 +128,8 @@ def _notes(findings: Findings, count: int, *, label_given: bool) -> list[str]:
     if findings.missing:
         notes.append(f"Taken as missing: empty values and {', '.join(map(repr, findings.missing))}.")
     notes.append(
-        f"Whole numbers are taken as categories where there are 3 to {MOST_CODES} distinct ones, with {CODES_REPEAT} rows "
-        "to each on average; others as numbers."
+        f"Whole numbers are taken as categories where there are 3 to {MOST_CODES} distinct ones, with {CODES_REPEAT} "
+        "rows to each on average; others as numbers."
     )
     users = [c for c in findings.columns if _USER_NAMES.fullmatch(c.name) and 1 < c.distinct < count / 2]
     if findings.user is None:
