@@ -114,13 +114,18 @@ def test_every_data_choice_loads(name, files):
     assert (data.users is not None) == (name in files)
 
 
-@pytest.mark.parametrize("name", choices("partition"))
+@pytest.mark.parametrize("name", [name for name in choices("partition") if name != "pooled"])
 def test_every_partition_divides_data(name, files):
     some = ["partition.num_clients=5", "partition.min_examples=1"]
     config = compose([*SMALL, "data=arrays", *files["arrays"], f"partition={name}", *some], config_dir=None)
     data = load_data(config)
     assert data.num_clients == 5
     assert data.client_sizes.min() >= 1
+
+
+def test_a_pooled_partition_is_one_client():
+    data = load_data(compose([*SMALL, "partition=pooled"], config_dir=None))
+    assert (data.num_clients, data.client_sizes.tolist()) == (1, [len(data.train)])
 
 
 @pytest.mark.parametrize("name", choices("model"))
@@ -224,6 +229,29 @@ def test_a_slip_is_one_message_that_names_it(override, message):
         compose([override], config_dir=None)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_another_choice_than_the_presets_is_as_it_would_be_without_it(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /partition: dirichlet\n  - override /data: idx\n"
+        "  - override /model: mlp\n  - override /privacy: none\nname: mine\npartition:\n  alpha: 3.0\n  num_clients: 7\n"
+        "data:\n  path: a\n  test_fraction: 0.4\nmodel:\n  hidden: [9]\n"
+    )
+
+    def mine(*overrides):
+        return compose(["experiment=mine", *overrides], config_dir=tmp_path)
+
+    assert mine().partition["alpha"] == mine("partition=dirichlet").partition["alpha"] == 3.0
+    assert mine("data=idx").data["path"] == "a"
+    other = mine("partition=iid", "data=arrays", "data.path=b", "model=lenet")
+    assert other.partition == {"_target_": "fedpriv.data.partitions.iid", "num_clients": 7, "min_examples": 1}
+    assert (other.data["path"], other.data["test_fraction"]) == ("b", 0.2)
+    assert "hidden" not in other.model
+    assert mine("partition=shards", "partition.num_clients=4").partition["num_clients"] == 4
+    assert mine("data=digits", "model=logistic", "model.trainable=['output.*']").model["trainable"] == ["output.*"]
+    with pytest.raises(ConfigError, match="There is no key alpha"):
+        mine("partition=iid", "partition.alpha=1")
 
 
 def test_a_preset_of_another_mechanism_may_be_switched_off():

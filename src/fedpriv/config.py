@@ -47,12 +47,45 @@ def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra_compose("config", overrides=[*overrides, *search])
+            for group in _groups_chosen_anew(overrides, search):
+                own = [text for key, text in zip(chosen, overrides, strict=True) if key.split(".")[0] == group]
+                _forget_preset(composed[group], hydra_compose("config", overrides=[*own, *search])[group], group)
         config = _to_dataclass(composed)
     except ConfigError:
         raise
     except Exception as error:  # Hydra lets YAML's own errors through, and ValueError
         raise ConfigError(readable(error, Config)) from error
     return check(config, chosen=chosen)
+
+
+def _groups_chosen_anew(overrides: Sequence[str], search: Sequence[str]) -> list[str]:
+    """Groups where the command line has another choice than the preset that it names."""
+    from hydra import compose as hydra_compose
+
+    presets = [text for text in overrides if _key_of(text) == "experiment"]
+    given = {_key_of(text): text.partition("=")[2] for text in overrides}
+    groups = [group for group in ("data", "partition", "model") if group in given]
+    if not presets or not groups:
+        return []
+    composed = hydra_compose("config", overrides=[*presets, *search], return_hydra_config=True)
+    return [group for group in groups if composed.hydra.runtime.choices[group] != given[group]]
+
+
+def _forget_preset(node: Any, alone: Any, group: str) -> None:
+    """Take out of ``node`` what a preset said of its own choice.
+
+    A partition keeps what the two choices share (the number of clients); other data or another model shares nothing.
+
+    Args:
+        alone: the group as the command line gives it, without the preset.
+    """
+    from omegaconf import open_dict
+
+    with open_dict(node):
+        for key in [key for key in node if key not in alone]:
+            del node[key]
+        if group != "partition":
+            node.update(alone)
 
 
 def load(path: Path) -> Config:

@@ -182,8 +182,9 @@ def _check_model(model: dict[str, Any]) -> None:
     rank, alpha = model["lora_rank"], model["lora_alpha"]
     if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 1):
         raise ConfigError(f"model.lora_rank={rank} must be a whole number >= 1, or null for no adapters.")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
-        raise ConfigError(f"model.lora_alpha={alpha} must be a positive number.")
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 < alpha < math.inf
+    if alpha is not None and not number:
+        raise ConfigError(f"model.lora_alpha={alpha} must be a positive number, or null for model.lora_rank.")
 
 
 def _check_strategy(config: Config) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # What every choice of model may be told beside its own arguments; see ``fedpriv.models.adapt``.
-MODEL_KEYS = {"init": None, "trainable": None, "lora_rank": None, "lora_alpha": 16.0, "lora_layers": ["*"]}
+MODEL_KEYS = {"init": None, "trainable": None, "lora_rank": None, "lora_alpha": None, "lora_layers": ["*"]}
 _FROM_GROUP = "???"  # omegaconf's mark of a value that a file in conf/ must give
 
 

@@ -12,10 +12,10 @@ them where they do something that these don't.
 """
 
 from fedpriv.data.partitions.by_user import natural
-from fedpriv.data.partitions.even import iid
+from fedpriv.data.partitions.even import iid, pooled
 from fedpriv.data.partitions.feature_skew import rotations
 from fedpriv.data.partitions.flower_adapter import flower
 from fedpriv.data.partitions.label_skew import dirichlet, shards
 from fedpriv.data.partitions.quantity_skew import quantity
 
-__all__ = ["dirichlet", "flower", "iid", "natural", "quantity", "rotations", "shards"]
+__all__ = ["dirichlet", "flower", "iid", "natural", "pooled", "quantity", "rotations", "shards"]
