@@ -189,7 +189,7 @@ def test_survival_has_a_time_and_an_event(people):
     assert data.targets == "survival"
     both = sorted(np.concatenate([data.train.y, data.test.y]).tolist())
     assert [round(time) for time, _ in both] == [0, 5, 7, 9]
-    assert both[0][0] > 0
+    assert both[0][0] == 0
     assert [event for _, event in both] == [0, 1, 0, 1]
 
 

@@ -66,14 +66,14 @@ def check_numbers(y: npt.NDArray[np.generic], *, where: str) -> None:
 
 
 def check_survival(y: npt.NDArray[np.generic], *, where: str) -> None:
-    """Times > 0 and events 0 or 1, floats of shape (n, 2)."""
+    """Times >= 0 and events 0 or 1, floats of shape (n, 2)."""
     if y.ndim != 2 or y.shape[1] != 2 or y.dtype.kind != "f" or not np.isfinite(y).all():
         raise DataError(
             f"{where} have dtype {y.dtype} and shape {y.shape}: without classes, store one finite float per example, "
             "or (time, event) for survival."
         )
-    if not (np.greater(y[:, 0], 0).all() and np.isin(y[:, 1], (0, 1)).all()):
-        raise DataError(f"{where}: survival times must be > 0, and events 0 (censored) or 1.")
+    if not (np.greater_equal(y[:, 0], 0).all() and np.isin(y[:, 1], (0, 1)).all()):
+        raise DataError(f"{where}: survival times must be >= 0, and events 0 (censored) or 1.")
 
 
 def check_tokens(x: npt.NDArray[np.generic], *, where: str, num_tokens: int) -> None:

@@ -85,7 +85,7 @@ class Dataset:
     | classes | int64 (n,), 0 ... K-1 | K |
     | sequences (a class at every position) | int64 (n, length), 0 ... K-1 | K |
     | numbers | float32 (n,) | None |
-    | survival | float32 (n, 2): time > 0, and 1 for an event, 0 for censoring | None |
+    | survival | float32 (n, 2): time >= 0, and 1 for an event, 0 for censoring | None |
 
     Args:
         train: what clients will hold.

@@ -124,8 +124,6 @@ class Survival:
                 f"{rows.where}: the event {self.event!r} is {rows.value(self.event, odd)!r} in row "
                 f"{rows.number_of(odd)}: write 1 for an event, 0 for censoring."
             )
-        # Who left on the first day has a time > 0 too; only the order of times matters.
-        times = np.maximum(times, np.finfo(np.float32).tiny)
         return np.stack([times, events], axis=1).astype(np.float32)
 
     def num_classes(self, y: Array) -> None:
