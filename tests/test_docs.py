@@ -149,7 +149,7 @@ def test_links_and_files_exist(page):
     local = [target.partition("#")[0] for target in targets if "://" not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
 
-    built = text.split("## 8. Planned")[0]
+    built = text.split("## 9. Planned")[0]
     code = [c for c in inline_code(built) if re.fullmatch(r"\.?[\w/.-]+(/|\.py|\.txt)", c) and ".." not in c]
     in_a_run_folder = {"checkpoint/", "parts/"}
     places = (ROOT, ROOT / "src" / "fedpriv")
@@ -166,7 +166,7 @@ def test_exit_codes_are_those_of_the_errors():
 
 
 def test_the_architecture_page_names_every_room():
-    page = (ROOT / "docs" / "architecture.md").read_text().split("## 8. Planned")[0]
+    page = (ROOT / "docs" / "architecture.md").read_text().split("## 9. Planned")[0]
     package = ROOT / "src" / "fedpriv"
     rooms = {p.stem for p in package.iterdir() if p.is_dir() or p.suffix == ".py"} - {"__pycache__", "conf"}
     assert [r for r in rooms if not r.startswith("__") and not re.search(rf"`{r}(/|\.py)?`", page)] == []

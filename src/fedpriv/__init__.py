@@ -12,3 +12,11 @@ for _name, _value in (
     ("RAY_USAGE_STATS_ENABLED", "0"),
 ):
     os.environ.setdefault(_name, _value)
+
+
+def __getattr__(name: str) -> object:
+    if name == "run":  # imported late: it brings torch
+        from fedpriv.interactive import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ class TrainingConfig:
     engine: str = "auto"
     proximal_mu: float = 0.0
     optimizer: dict[str, Any] = field(default_factory=dict)
-    function: dict[str, Any] | None = None
+    function: Any = None  # a _target_; typed as a dict, no value could ever replace the null
 
 
 @dataclass

@@ -1,0 +1,72 @@
+"""For notebooks and scripts: run an experiment whose data, model or strategy are objects at hand."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedpriv.config import MODEL_KEYS, check, compose
+from fedpriv.errors import ConfigError
+from fedpriv.records.run_record import RunRecord
+from fedpriv.targets import TARGET
+
+Spec = Any
+"""A class or function, or a mapping of ``_target_`` (one, or its dotted name) and its arguments."""
+
+
+def run(
+    *overrides: str,
+    config_dir: Path | None = None,
+    data: Spec = None,
+    partition: Spec = None,
+    model: Spec = None,
+    flower: Spec = None,
+) -> RunRecord:
+    """Run an experiment, as ``fedpriv run`` does, and return what its ``run.json`` holds.
+
+    Args:
+        overrides: such as ``"experiment=digits_smoke"`` or ``"privacy.epsilon=3"``.
+        config_dir: a folder of your own groups and presets.
+        data, partition, model: used instead of the preset's; what each must be is in the README.
+        flower: a Flower strategy; needs ``"strategy=flower"`` among the overrides.
+
+    Raises:
+        InputError: it cannot be run as asked; nothing was written.
+    """
+    config = compose(overrides, config_dir=config_dir)
+    if data is not None:
+        config.data = _spec(data, "data")
+    if partition is not None:
+        config.partition = _spec(partition, "partition")
+    if model is not None:
+        adaptation = {key: config.model[key] for key in MODEL_KEYS}
+        config.model = adaptation | _spec(model, "model")
+    if flower is not None:
+        config.strategy.flower = _spec(flower, "flower")
+
+    from contextlib import closing
+
+    from fedpriv import experiment
+    from fedpriv.progress import TerminalReporter
+
+    with closing(TerminalReporter()) as reporter:
+        return experiment.run(check(config, chosen=[]), reporter=reporter)
+
+
+def _spec(given: Spec, where: str) -> dict[str, Any]:
+    spec = dict(given) if isinstance(given, Mapping) else {TARGET: given}
+    target = spec.get(TARGET)
+    if not isinstance(target, str):
+        spec[TARGET] = _dotted_name(target, where)
+    return spec
+
+
+def _dotted_name(target: Any, where: str) -> str:
+    """Where the target can be found again, by a worker process too."""
+    name = getattr(target, "__qualname__", "")
+    if not (inspect.isclass(target) or inspect.isroutine(target)) or "<" in name:
+        raise ConfigError(
+            f"{where}: give a class or function that has a name at the top level of its module, not {target!r}; a "
+            f"mapping needs the key {TARGET}."
+        )
+    return f"{target.__module__}.{name}"
