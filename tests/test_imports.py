@@ -20,7 +20,7 @@ BELOW_TRAINING = BASICS | {"data", "models", "privacy"}
 BELOW_FEDERATION = BELOW_TRAINING | {"training"}
 BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
 GLUE = {"config", "config_checks", "config_schema", "config_words", "own_code", "targets", "experiment"}
-GLUE |= {"verification", "progress", "sweeps", "cli", "__main__"}
+GLUE |= {"verification", "progress", "flower_apps", "sweeps", "cli", "__main__"}
 READERS = {"attacks", "conformance", "evaluation", "records", "reports"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -46,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"privacy", "records"},
     "progress": {"records", "reports"},
+    "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
     "sweeps": BELOW_RUNTIMES | READERS | GLUE - {"cli", "__main__"},
     "cli": BELOW_RUNTIMES | READERS | GLUE - {"__main__"},
     "__main__": {"cli"},

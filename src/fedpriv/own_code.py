@@ -14,23 +14,33 @@ from typing import Any
 
 from fedpriv.targets import TARGET, resolve
 
-_KNOWN = ("fedpriv", "torch")
+_KNOWN = ("fedpriv", "flwr", "torch")
 _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def own_code(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What the targets that are neither fedpriv's nor torch's come from.
+    """What the targets that are neither fedpriv's, Flower's nor torch's come from.
 
     Modules of the user's own, and those of their own that they import: name -> sha256 of the file. Installed packages:
-    name -> version. Empty where every target is fedpriv's or torch's. Files that a target reads are not seen.
+    name -> version. Empty where no target is anyone else's. Files that a target reads are not seen.
     """
     found: dict[str, str] = {}
     for spec in specs:
         top = str(spec.get(TARGET, "fedpriv")).split(".")[0]
-        module = None if top in _KNOWN else inspect.getmodule(resolve(spec, TARGET))
+        module = None if top in _KNOWN else _module(spec)
         if module is not None:
             _add(module, found)
     return dict(sorted(found.items()))
+
+
+def _module(spec: Mapping[str, Any]) -> ModuleType | None:
+    """Where a target is written down; an object, such as a ClientApp, where it is named."""
+    target = resolve(spec, TARGET)
+    if inspect.isclass(target) or inspect.isroutine(target):
+        return inspect.getmodule(target)
+    parts = str(spec[TARGET]).split(".")
+    names = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+    return next((sys.modules[name] for name in names if name in sys.modules), None)
 
 
 def _add(module: ModuleType, found: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +18,26 @@ from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.client_side import check_optimizer, local_optimizer, local_rule, make_optimizer, shared_layout
 from fedpriv.experiment.cohorts import make_sampler
+from fedpriv.experiment.flower_side import (
+    check_flower,
+    flower_targets,
+    load_client_app,
+    make_mods,
+    make_strategy,
+    samples_blindly,
+)
 from fedpriv.experiment.loading import PURPOSES, load_data
 from fedpriv.federation import (
-    ClientApp,
+    App,
     FedNovaServerRule,
+    HostedApp,
     Node,
     PlainServerRule,
     ScaffoldServerRule,
     ServerRule,
+    StockAlgorithm,
     make_client_app,
+    make_stock_client_app,
 )
 from fedpriv.models import ParameterLayout, adapt
 from fedpriv.own_code import own_code
@@ -50,6 +61,7 @@ from fedpriv.training import (
     fix_model,
     make_task,
 )
+from fedpriv.training.preflight import check_shapes
 from fedpriv.training.rules import LocalRule
 
 # Purposes of the streams, by the seed that keys them.
@@ -94,15 +106,14 @@ class Experiment:
                 "sum over examples and no single one's influence can be clipped: privacy=example cannot hold. Use "
                 "privacy=central or privacy=none."
             )
-        check_model(
-            self.new_model(),
-            example_level=self.config.privacy.mechanism == "example",
-            sample=self.data.sample(3),
-            num_tokens=self.data.num_tokens,
-            output_shape=self.task.output_shape,
-        )
+        self._check_model()
+        self.layout(self.new_model())
         check_optimizer(local_optimizer(self.config), "training.optimizer")
         check_optimizer(self.server_optimizer, "strategy.optimizer")
+        if self.is_stock:
+            check_flower(self.config, num_clients=len(self.data.population_ids))
+        if self.config.training.function is not None:
+            self._local_function()
         sampler = self.sampler(self.streams(None))
         if self.config.privacy.mechanism != "none":
             check_accountable(
@@ -110,6 +121,19 @@ class Experiment:
                 relation=self.accounting.relation,
                 accountant=self.accounting.accountant,
             )
+
+    def _check_model(self) -> None:
+        model, sample, output_shape = self.new_model(), self.data.sample(3), self.task.output_shape
+        if self.client_app_is_own:  # which trains as it likes, running statistics included
+            check_shapes(model, sample.to(self.device), output_shape)
+            return
+        check_model(
+            model,
+            example_level=self.config.privacy.mechanism == "example",
+            sample=sample,
+            num_tokens=self.data.num_tokens,
+            output_shape=output_shape,
+        )
 
     # -- identity ------------------------------------------------------------------------------------------
 
@@ -128,7 +152,7 @@ class Experiment:
         """What the user's own targets come from."""
         config = self.config
         parts = (config.data, config.partition, config.model, config.training.optimizer, config.training.function or {})
-        found = own_code((*parts, config.strategy.optimizer))
+        found = own_code((*parts, config.strategy.optimizer, *flower_targets(config)))
         return found if config.model["init"] is None else {**found, "model.init": self.initial_weights[1]}
 
     @cached_property
@@ -242,6 +266,8 @@ class Experiment:
             model = fix_model(model) if self.config.fix_model else model
             if adaptation["init"] is not None:
                 adaptation["init"] = self.initial_weights[0]
+            if adaptation["lora_alpha"] is None:
+                adaptation["lora_alpha"] = float(adaptation["lora_rank"] or 1)
             missing = adapt(model, **adaptation)
             return model.to(self.device), missing
 
@@ -400,29 +426,88 @@ class Experiment:
     def _steps(self) -> np.ndarray:
         return np.array([self._batches.steps(n) for n in self.data.client_sizes.tolist()], dtype=np.int64)
 
+    # -- stock Flower --------------------------------------------------------------------------------------
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether a Flower strategy drives the rounds; its state is in no checkpoint."""
+        return self.config.strategy.algorithm == "flower"
+
+    @property
+    def client_app_is_own(self) -> bool:
+        """Whether clients are somebody else's ClientApp, which trains on data of its own."""
+        return self.config.strategy.client_app is not None
+
+    def stock_algorithm(self, mechanism: Mechanism, streams: Streams, **shared: Any) -> StockAlgorithm:
+        """The server's side of ``strategy=flower``, with a fresh strategy."""
+        return StockAlgorithm(
+            strategy=make_strategy(self.config),
+            whole=self.client_app_is_own,
+            clients=self.data.population_ids,
+            pay_for_all=not samples_blindly(self.config),
+            mechanism=mechanism,
+            streams=streams,
+            train_config={"lr": self.config.training.lr} if self.client_app_is_own else {},
+            **shared,
+        )
+
+    def _hosted(self, app: App, streams: Streams) -> App:
+        training = self.config.training
+        return HostedApp(
+            app=app,
+            streams=streams,
+            num_clients=self.data.num_clients,
+            run_config={  # under the names of Flower's own examples
+                "num-server-rounds": self.config.rounds,
+                "local-epochs": training.local_epochs,
+                "batch-size": training.batch_size,
+                "learning-rate": training.lr,
+            },
+        )
+
     # -- the client's side ---------------------------------------------------------------------------------
 
-    def client_app(self, mechanism: Mechanism, streams: Streams) -> ClientApp:
+    def client_app(self, mechanism: Mechanism, streams: Streams) -> App:
         """What a node or a worker process runs."""
         torch.set_num_threads(self.tuning.threads)
+        if self.client_app_is_own:
+            return self._hosted(load_client_app(self.config), streams)
+        node = self._node(mechanism, streams)
+        if not self.is_stock:
+            plain: App = make_client_app(node)
+            return plain
+        private = self.config.privacy.mechanism == "example"
+        return self._hosted(make_stock_client_app(node, private=private, mods=make_mods(self.config)), streams)
+
+    def client_app_elsewhere(self) -> App:
+        """The same where the server runs elsewhere: noise multipliers come with its messages, and only so."""
+        streams, unknown = self.streams(None), np.full(self.data.num_clients, np.nan)
+        return self.client_app(self.mechanism(unknown, streams), streams)
+
+    def _node(self, mechanism: Mechanism, streams: Streams) -> Node:
         model = self.new_model()
         layout = self.layout(model)
         rule = local_rule(model, self.config)
-        return make_client_app(
-            Node(
-                data=self.data,
-                model=model,
-                layout=layout,
-                trainer=self._trainer(model, layout, rule),
-                rule=rule,
-                weights=self.client_weights,
-                task=self.task,
-                mechanism=mechanism,
-                streams=streams,
-                dropout=self.config.federation.dropout,
-                device=self.device,
-            )
+        return Node(
+            data=self.data,
+            model=model,
+            layout=layout,
+            trainer=self._trainer(model, layout, rule),
+            rule=rule,
+            # a stock strategy weighs by itself
+            weights=np.ones(self.data.num_clients) if self.is_stock else self.client_weights,
+            task=self.task,
+            mechanism=mechanism,
+            streams=streams,
+            dropout=self.config.federation.dropout,
+            device=self.device,
         )
+
+    def _local_function(self) -> Callable[..., Any]:
+        spec = self.config.training.function
+        if not isinstance(spec, dict):
+            raise ConfigError(f"training.function={spec} must be {{_target_: NAME, ARGUMENT: VALUE}}, or null.")
+        return partial_target(spec, expected=object, where="training.function", positional=2)
 
     def _trainer(self, model: nn.Module, layout: ParameterLayout, rule: LocalRule) -> LocalTrainer:
         training = self.config.training
@@ -430,7 +515,7 @@ class Experiment:
             return FunctionTrainer(
                 model=model,
                 layout=layout,
-                function=partial_target(training.function, expected=object, where="training.function", positional=2),
+                function=self._local_function(),
                 batch_size=training.batch_size,
                 rule=rule,
                 device=self.device,

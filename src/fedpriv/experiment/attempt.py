@@ -19,7 +19,8 @@ from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
 from fedpriv.experiment.recovery import Start, choose_attempt, key_name
 from fedpriv.federation import (
-    ClientApp,
+    Algorithm,
+    App,
     FederatedAveraging,
     Grid,
     RoundOutcome,
@@ -39,10 +40,12 @@ from fedpriv.records.hashchain import HashChain
 from fedpriv.records.noise_key import destroy_noise_key
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
+from fedpriv.runtimes.given_grid import run_on_grid
 from fedpriv.runtimes.inprocess import run_inprocess
 from fedpriv.streams import Streams
 
 _CHECKPOINT_SECONDS = 2.0
+_NODE_SECONDS = 600.0
 _BUDGET_SLACK = 1e-9  # relative; a calibrated run shall not stop for the last bit of a float
 
 
@@ -59,7 +62,11 @@ class Reporter(Protocol):
 
 
 class Attempt:
-    """One start or resumption of a run, owner of its folder."""
+    """One start or resumption of a run, owner of its folder.
+
+    Args:
+        grid: nodes that somebody else runs; None for nodes in this process and its workers.
+    """
 
     def __init__(
         self,
@@ -67,6 +74,7 @@ class Attempt:
         experiment: Experiment,
         folder: RunFolder,
         reporter: Reporter,
+        grid: Grid | None,
         ledger: HashChain,
         audit: HashChain,
         earlier: RunRecord | None,
@@ -74,7 +82,7 @@ class Attempt:
         noise_multipliers: np.ndarray,
         noise_key: bytes | None,
     ) -> None:
-        self.experiment, self.folder, self.reporter = experiment, folder, reporter
+        self.experiment, self.folder, self.reporter, self.grid = experiment, folder, reporter, grid
         self.start, self.noise_multipliers = start, noise_multipliers
         self.environment = {
             **environment_fingerprint(),
@@ -92,7 +100,7 @@ class Attempt:
             audit=audit,
             record=self._record(earlier, ledger),
         )
-        changes = self._changes()
+        changes = self._changes(audit)
         attempt = choose_attempt(
             self.recorder.entries,
             start_round=start.round,
@@ -103,6 +111,7 @@ class Attempt:
         self.streams = experiment.streams(noise_key, attempt=attempt)
         self.mechanism = experiment.mechanism(noise_multipliers, self.streams)
         self.state = self._server_state(attempt)
+        self.algorithm = self._algorithm()
         self.metrics = dict(start.metrics)
         self.last_round, planned = self._plan()
         self.meter = EpsilonMeter(
@@ -148,13 +157,18 @@ class Attempt:
             "public_data": self.experiment.data.public,
         }
 
-    def _changes(self) -> list[str]:
+    def _changes(self, audit: HashChain) -> list[str]:
         """What is no longer as it was when the ledger's entries were written, as far as is known."""
         if self.start.environment is None:
             return ["the checkpoint is lost"] if self.recorder.entries else []
         changes = [f"since the checkpoint: {change}" for change in difference(self.start.environment, self.environment)]
         if self.experiment.device.type != "cpu":
             changes.append(f"{self.experiment.device} does not repeat a round bit for bit")
+        if self.grid is not None and self.recorder.entries:
+            changes.append("the nodes may be other machines than those that trained before")
+        failed = any(line["event"] == "client_failed" for line in audit.entries)
+        if self.experiment.is_stock and self.recorder.entries and failed:
+            changes.append("clients failed, which may not happen again")
         if self.start.tensors is None and self.recorder.entries and self.experiment.own_code:
             changes.append("code of your own may have changed in ways that cannot be seen")
         return changes
@@ -220,19 +234,7 @@ class Attempt:
         """Train to the last round that the budget allows."""
         try:
             self._begin()
-            run_inprocess(
-                build=partial(_build_client_app, self.experiment, self.mechanism, self.streams),
-                server_app=make_server_app(
-                    algorithm=self._algorithm(),
-                    state=self.state,
-                    last_round=self.last_round,
-                    after_round=self._after_round,
-                    finish=self._finish,
-                ),
-                num_nodes=self.experiment.num_nodes,
-                workers=self.experiment.config.workers,
-                started=self._workers_started,
-            )
+            self._train()
         except KeyboardInterrupt as error:
             self._stop("interrupted", None)
             raise InterruptedRunError(
@@ -248,6 +250,31 @@ class Attempt:
             raise
         self.reporter.finished(self.folder.path, self.recorder.record)
         return self.recorder.record
+
+    def _train(self) -> None:
+        server_app = make_server_app(
+            algorithm=self.algorithm,
+            state=self.state,
+            last_round=self.last_round,
+            after_round=self._after_round,
+            finish=self._finish,
+        )
+        if self.grid is not None:
+            run_on_grid(
+                self.grid,
+                server_app=server_app,
+                num_nodes=1 if self.experiment.config.clients_per_node is None else self.experiment.num_nodes,
+                patience=_NODE_SECONDS,
+                started=self._workers_started,
+            )
+            return
+        run_inprocess(
+            build=partial(_build_client_app, self.experiment, self.mechanism, self.streams),
+            server_app=server_app,
+            num_nodes=self.experiment.num_nodes,
+            workers=self.experiment.config.workers,
+            started=self._workers_started,
+        )
 
     def _begin(self) -> None:
         if self.last_round < 1:
@@ -282,7 +309,16 @@ class Attempt:
             "privacy.noise_multiplier or a larger epsilon."
         )
 
-    def _algorithm(self) -> FederatedAveraging:
+    def _algorithm(self) -> Algorithm:
+        if self.experiment.is_stock:
+            return self.experiment.stock_algorithm(
+                self.mechanism,
+                self.streams,
+                model=self.model,
+                layout=self.layout,
+                permit=self._permit,
+                observers=(),
+            )
         return FederatedAveraging(
             layout=self.layout,
             sampler=self.experiment.sampler(self.streams),
@@ -367,7 +403,7 @@ class Attempt:
 
     def _finish(self, grid: Grid) -> None:
         self.metrics["baseline"] = baseline(self.experiment.data, task=self.experiment.task)
-        if self.experiment.config.evaluation.clients:
+        if self.experiment.config.evaluation.clients and not self.experiment.client_app_is_own:
             self.metrics.update(self._over_clients(grid))
         seconds = self._seconds
         self._checkpoint()
@@ -396,7 +432,7 @@ class Attempt:
         for name, clients in asked.items():
             holders = clients[sizes[clients] > 0]
             if len(holders):
-                measured = self._algorithm().evaluate_clients(grid, self.state, holders)
+                measured = self.algorithm.evaluate_clients(grid, self.state, holders)
                 found |= spread(measured.get(headline, np.zeros(0)), name=name)
         return found
 
@@ -413,7 +449,7 @@ class Attempt:
         return {"guarantee": stated, "guarantees": [] if stated is None else [stated]}
 
 
-def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> ClientApp:
+def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> App:
     return experiment.client_app(mechanism, streams)
 
 

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from fedpriv import __version__
 from fedpriv.config import Config, load
-from fedpriv.errors import BudgetExhaustedError, DamagedRunError
+from fedpriv.errors import BudgetExhaustedError, ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attempt import Attempt, Reporter
 from fedpriv.experiment.recovery import Start, latest_mark
+from fedpriv.federation import Grid
 from fedpriv.records.checkpoint import load_checkpoint
 from fedpriv.records.hashchain import GENESIS, HashChain
 from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
@@ -21,11 +22,12 @@ from fedpriv.records.run_record import RunRecord
 _T = TypeVar("_T")
 
 
-def run(config: Config, *, reporter: Reporter) -> RunRecord:
+def run(config: Config, *, reporter: Reporter, grid: Grid | None = None) -> RunRecord:
     """Run an experiment, or go on with it where its folder is unfinished.
 
     Args:
         config: checked (``fedpriv.config.compose``).
+        grid: somebody else's nodes, each with this experiment's ClientApp; None: nodes in this process and workers.
 
     Returns:
         What ``run.json`` holds. A completed run is reported and not trained again, unless ``force``.
@@ -36,12 +38,17 @@ def run(config: Config, *, reporter: Reporter) -> RunRecord:
         InterruptedRunError: stopped by Ctrl-C; the folder can be resumed.
     """
     experiment = Experiment.assemble(config)
+    if grid is not None and config.privacy.mechanism == "example" and experiment.noise_is_secret:
+        raise ConfigError(
+            "seeds.noise=secret draws a key that never leaves this process, but with privacy=example the nodes draw "
+            "the noise: leave seeds.noise out here."
+        )
     folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
     if not config.force and folder.run_json.exists():
         record = folder.read_run_json()
         if record.is_done:
             return _report_done(folder, record, reporter)
-    return _train(experiment, folder, reporter, force=config.force)
+    return _train(experiment, folder, reporter, force=config.force, grid=grid)
 
 
 def resume(path: Path, *, reporter: Reporter) -> RunRecord:
@@ -61,7 +68,7 @@ def resume(path: Path, *, reporter: Reporter) -> RunRecord:
             f"{path}: config or data are no longer those that run {record.run_id} was started with. Restore them, or "
             "start a new run with `fedpriv run`."
         )
-    return _train(experiment, folder, reporter, force=False)
+    return _train(experiment, folder, reporter, force=False, grid=None)
 
 
 def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> RunRecord:
@@ -70,7 +77,9 @@ def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> Ru
     return record
 
 
-def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool) -> RunRecord:
+def _train(
+    experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool, grid: Grid | None
+) -> RunRecord:
     # What can be refused is refused before there is a folder.
     noise = None if folder.run_json.exists() else experiment.noise_multipliers()
     folder.create()
@@ -90,6 +99,8 @@ def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, for
                 "force=true."
             )
         start = Start.of(checkpoint, force=force)
+        if experiment.is_stock:
+            start = start.from_round_one()
         if start.noise_multipliers is not None:
             noise = start.noise_multipliers
         had_noise_key = folder.noise_key.exists()
@@ -98,6 +109,7 @@ def _train(experiment: Experiment, folder: RunFolder, reporter: Reporter, *, for
                 experiment=experiment,
                 folder=folder,
                 reporter=reporter,
+                grid=grid,
                 ledger=ledger,
                 audit=audit,
                 earlier=earlier,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,10 @@ class Start:
             tensors=checkpoint.tensors,
             noise_multipliers=checkpoint.tensors["plan/noise_multipliers"].numpy(),
         )
+
+    def from_round_one(self) -> "Start":
+        """For an algorithm whose state no checkpoint holds: plan, attempt and what was paid stay as they are."""
+        return replace(self, round=0, metrics={}, tensors=None)
 
 
 def choose_attempt(entries: Sequence[ReleaseEntry], *, start_round: int, attempt: int, same_coins: bool) -> int:

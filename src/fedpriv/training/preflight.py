@@ -61,7 +61,7 @@ def check_model(
         if example_level and parameter.dtype == torch.float16:
             raise ConfigError(f"The parameter {name} is float16, too coarse for the noise of DP-SGD; use float32.")
     sample = sample.to(next(model.parameters()).device)
-    _check_shapes(model, sample[:2], output_shape)
+    check_shapes(model, sample[:2], output_shape)
     examples = _some_examples(sample, num_tokens)
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     outputs = _outputs(model, examples)
@@ -85,7 +85,8 @@ def _check_per_example_gradients(model: nn.Module) -> None:
                 )
 
 
-def _check_shapes(model: nn.Module, sample: torch.Tensor, output_shape: tuple[int, ...]) -> None:
+def check_shapes(model: nn.Module, sample: torch.Tensor, output_shape: tuple[int, ...]) -> None:
+    """Raises ConfigError unless the model takes such examples and returns ``output_shape`` for each."""
     model.eval()
     input_shape = tuple(sample.shape[1:])
     try:
