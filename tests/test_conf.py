@@ -235,7 +235,7 @@ def test_another_choice_than_the_presets_is_as_it_would_be_without_it(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /partition: dirichlet\n  - override /data: idx\n"
-        "  - override /model: mlp\n  - override /privacy: none\nname: mine\npartition:\n  alpha: 3.0\n  num_clients: 7\n"
+        "  - override /model: mlp\n  - override /privacy: none\nname: m\npartition:\n  alpha: 3.0\n  num_clients: 7\n"
         "data:\n  path: a\n  test_fraction: 0.4\nmodel:\n  hidden: [9]\n"
     )
 

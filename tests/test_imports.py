@@ -20,7 +20,8 @@ BELOW_TRAINING = BASICS | {"data", "models", "privacy"}
 BELOW_FEDERATION = BELOW_TRAINING | {"training"}
 BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
 GLUE = {"config", "config_checks", "config_schema", "config_words", "own_code", "targets", "experiment"}
-GLUE |= {"verification", "progress", "flower_apps", "sweeps", "cli", "__main__"}
+GLUE |= {"verification", "progress", "interactive", "flower_apps", "typed_code", "sweeps"}
+GLUE |= {"cli", "__main__", "__init__"}
 READERS = {"attacks", "conformance", "evaluation", "records", "reports"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -39,18 +40,20 @@ ROOMS: dict[str, set[str]] = {
     # The glue sees a config, or brings rooms together; nothing in a room knows of it.
     "targets": BASICS,
     "config_words": set(),
-    "own_code": BASICS | {"targets"},
+    "own_code": BASICS | {"targets", "typed_code"},
+    "typed_code": set(),
     "config_schema": set(),
     "config_checks": BASICS | {"config_schema"},
     "config": BASICS | {"config_checks", "config_schema", "config_words"},
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"privacy", "records"},
     "progress": {"records", "reports"},
+    "interactive": BASICS | {"config", "experiment", "progress", "records", "targets"},
     "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
-    "sweeps": BELOW_RUNTIMES | READERS | GLUE - {"cli", "__main__"},
-    "cli": BELOW_RUNTIMES | READERS | GLUE - {"__main__"},
+    "sweeps": BELOW_RUNTIMES | READERS | GLUE - {"cli", "__main__", "__init__"},
+    "cli": BELOW_RUNTIMES | READERS | GLUE - {"__main__", "__init__"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"interactive"},
 }
 
 LIBRARIES: dict[str, set[str]] = {

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from fedpriv.targets import TARGET, resolve
+from fedpriv.typed_code import digest
 
 _KNOWN = ("fedpriv", "flwr", "torch")
 _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
@@ -21,8 +22,9 @@ _INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib
 def own_code(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What the targets that are neither fedpriv's, Flower's nor torch's come from.
 
-    Modules of the user's own, and those of their own that they import: name -> sha256 of the file. Installed packages:
-    name -> version. Empty where no target is anyone else's. Files that a target reads are not seen.
+    Modules of the user's own, and those of their own that they import: name -> sha256 of the file; what was typed in a
+    notebook: name -> digest of its bytecode. Installed packages: name -> version. Empty where no target is anyone
+    else's. Files that a target reads are not seen.
     """
     found: dict[str, str] = {}
     for spec in specs:
@@ -30,6 +32,10 @@ def own_code(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         module = None if top in _KNOWN else _module(spec)
         if module is not None:
             _add(module, found)
+            if not _is_written_down(module):
+                found[str(spec[TARGET])] = digest(resolve(spec, TARGET))
+                for other in _used_by(module):
+                    _add(other, found)
     return dict(sorted(found.items()))
 
 
@@ -47,7 +53,7 @@ def _add(module: ModuleType, found: dict[str, str]) -> None:
     name, file = module.__name__, getattr(module, "__file__", None)
     if name in found or file is None or name.split(".")[0] in _KNOWN:
         return
-    if any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED):
+    if _is_installed(file):
         found |= {name: version(name) for name in _distributions().get(name.split(".")[0], [])}
         return
     source = Path(file).read_bytes()
@@ -55,6 +61,23 @@ def _add(module: ModuleType, found: dict[str, str]) -> None:
     for imported in _imports(source, package=module.__package__ or ""):
         if imported in sys.modules:
             _add(sys.modules[imported], found)
+
+
+def _is_installed(file: str) -> bool:
+    return any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED)
+
+
+def _is_written_down(module: ModuleType) -> bool:
+    return getattr(module, "__file__", None) is not None
+
+
+def _used_by(notebook: ModuleType) -> Iterator[ModuleType]:
+    """Modules of the user's own that a notebook has imported, or taken something from."""
+    for value in list(vars(notebook).values()):
+        module = value if isinstance(value, ModuleType) else sys.modules.get(str(getattr(value, "__module__", "")))
+        file = getattr(module, "__file__", None)
+        if module is not None and module is not notebook and file is not None and not _is_installed(file):
+            yield module
 
 
 @cache
