@@ -161,7 +161,7 @@ def test_every_mechanism_sampling_and_runtime_assembles(group, name):
     streams = experiment.streams(None)
     cohort = experiment.sampler(streams).cohort(1)
     noise = np.ones(experiment.data.num_clients if experiment.config.privacy.mechanism == "example" else 1)
-    entry = experiment.mechanism(noise, streams).entry(round_number=1, attempt=0, cohort=cohort)
+    entry = experiment.privacy.mechanism(noise, streams).entry(round_number=1, attempt=0, cohort=cohort)
     assert (entry is None) == (experiment.config.privacy.mechanism == "none")
     if group == "sampling" and name != "auto":
         assert experiment.sampler(streams).kind == name

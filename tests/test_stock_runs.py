@@ -421,7 +421,7 @@ def test_only_flowers_own_through_and_through_samples_blindly(own):
 def test_the_entries_of_a_run_are_those_of_the_plan(run_digits):
     ran = run_digits(*STOCK, "+strategy.flower.fraction_train=0.5")
     experiment = Experiment.assemble(compose(["experiment=digits_smoke", *STOCK], config_dir=None))
-    planned = experiment.noise_multipliers()
+    planned = experiment.privacy.noise_multipliers()
     for entry in ledger(ran.folder):
         assert entry.noise_multiplier == tuple(planned[list(entry.clients)].tolist())
         assert dataclasses.replace(entry, round=0) == dataclasses.replace(entry, round=0, attempt=0)

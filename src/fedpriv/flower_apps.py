@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fedpriv.config import compose
 from fedpriv.experiment import Experiment, run
+from fedpriv.experiment.nodes import make_app_elsewhere
 from fedpriv.federation import EVALUATE_DIAGNOSTICS, App, ClientApp, Grid, ServerApp
 from fedpriv.progress import TerminalReporter
 
@@ -39,7 +40,7 @@ def make_apps(*overrides: str, config_dir: str | Path | None = None) -> Apps:
 
     @cache
     def client() -> App:
-        return Experiment.assemble(compose(overrides, config_dir=folder)).client_app_elsewhere()
+        return make_app_elsewhere(Experiment.assemble(compose(overrides, config_dir=folder)))
 
     def answer(message: Any, context: Any) -> Any:
         return client()(message, context)

@@ -16,6 +16,7 @@ from fedpriv.config import compose
 from fedpriv.errors import FedprivError
 from fedpriv.experiment import Experiment
 from fedpriv.experiment.flower_side import make_strategy
+from fedpriv.experiment.nodes import make_app
 from fedpriv.federation import ServerOptimizer, ServerState, StockAlgorithm
 from fedpriv.federation.stock_client import CLIENT, DIAGNOSTICS, settings_of
 from fedpriv.federation.stock_nodes import StockNodes
@@ -73,8 +74,8 @@ class Stage:
         self.experiment = Experiment.assemble(compose(given, config_dir=None))
         self.streams = self.experiment.streams(None)
         multipliers = np.full(self.experiment.data.num_clients, noise)
-        self.mechanism = self.experiment.mechanism(multipliers, self.streams)
-        app = self.experiment.client_app(self.mechanism, self.streams)
+        self.mechanism = self.experiment.privacy.mechanism(multipliers, self.streams)
+        app = make_app(self.experiment, self.mechanism, self.streams)
         self.grid = grid_class(
             node_ids=range(1, self.experiment.num_nodes + 1),
             execute=lambda batch: [app(m, flower_private.node_context(m.metadata.dst_node_id)) for m in batch],

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,44 +15,35 @@ from fedpriv import __version__
 from fedpriv.config import MODEL_KEYS, Config, run_id
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
-from fedpriv.experiment.client_side import check_optimizer, local_optimizer, local_rule, make_optimizer, shared_layout
+from fedpriv.experiment.client_side import (
+    check_optimizer,
+    local_function,
+    local_optimizer,
+    make_optimizer,
+    shared_layout,
+)
 from fedpriv.experiment.cohorts import make_sampler
 from fedpriv.experiment.flower_side import (
     check_flower,
     flower_targets,
-    load_client_app,
-    make_mods,
     make_strategy,
     samples_blindly,
 )
 from fedpriv.experiment.loading import PURPOSES, load_data
+from fedpriv.experiment.privacy_terms import PrivacyTerms
 from fedpriv.federation import (
-    App,
     FedNovaServerRule,
-    HostedApp,
-    Node,
     PlainServerRule,
     ScaffoldServerRule,
     ServerRule,
     StockAlgorithm,
-    make_client_app,
-    make_stock_client_app,
 )
 from fedpriv.models import ParameterLayout, adapt
 from fedpriv.own_code import own_code
-from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, ReleaseEntry
-from fedpriv.privacy.calibration import calibrate, calibrate_clients
-from fedpriv.privacy.guarantee import Guarantee, state_guarantee
-from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
-from fedpriv.privacy.plan import Accounting
-from fedpriv.privacy.sampled_gaussian import check_accountable
-from fedpriv.privacy.sampling import participations
+from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
-    FunctionTrainer,
-    LocalTrainer,
-    SgdTrainer,
     Task,
     Tuning,
     check_model,
@@ -62,7 +52,6 @@ from fedpriv.training import (
     make_task,
 )
 from fedpriv.training.preflight import check_shapes
-from fedpriv.training.rules import LocalRule
 
 # Purposes of the streams, by the seed that keys them.
 _PURPOSES = {
@@ -113,14 +102,8 @@ class Experiment:
         if self.is_stock:
             check_flower(self.config, num_clients=len(self.data.population_ids))
         if self.config.training.function is not None:
-            self._local_function()
-        sampler = self.sampler(self.streams(None))
-        if self.config.privacy.mechanism != "none":
-            check_accountable(
-                sampling=self._accounted_sampling(sampler),
-                relation=self.accounting.relation,
-                accountant=self.accounting.accountant,
-            )
+            local_function(self.config)
+        self.privacy.check()
 
     def _check_model(self) -> None:
         model, sample, output_shape = self.new_model(), self.data.sample(3), self.task.output_shape
@@ -284,147 +267,19 @@ class Experiment:
         """Who takes part in which round."""
         return make_sampler(self.config, self.data.population_ids, streams)
 
-    # -- privacy -------------------------------------------------------------------------------------------
-
-    @property
-    def population(self) -> int:
-        """Protected units: clients, or all clients' training examples together."""
-        if self.config.privacy.mechanism == "central":
-            return len(self.data.population_ids)
-        return int(self.data.client_sizes[self.data.population_ids].sum())
-
     @cached_property
-    def delta(self) -> tuple[float, str]:
-        """delta and the rule that it comes from."""
-        given, n = self.config.privacy.delta, self.population
-        if given is None and n < 2:
-            raise ConfigError(
-                "One protected unit alone has no sensible delta below 1/n; use more clients, or give privacy.delta and "
-                "privacy.accept_weak_delta=true."
-            )
-        if given is None:
-            return n**-1.1, f"n^-1.1 with n = {n}"
-        if given >= 1 / n and not self.config.privacy.accept_weak_delta:
-            raise ConfigError(
-                f"privacy.delta={given:g} is not below 1/n = {1 / n:.3g} (n = {n}): releasing one unit's data in the "
-                "clear would satisfy it. Use a smaller delta, or set privacy.accept_weak_delta=true."
-            )
-        return given, "given"
-
-    @cached_property
-    def accounting(self) -> Accounting:
-        """delta, relation and accountant, with ``auto`` resolved to what judges this sampling."""
-        privacy = self.config.privacy
-        sampled = self._accounted_sampling(self.sampler(self.streams(None)))
-        fixed_size = sampled == "fixed_size"
-        relation: Any = privacy.relation
-        if relation == "auto":
-            relation = "replace_one" if fixed_size else "add_or_remove_one"
-        accountant: Any = privacy.accountant
-        if accountant == "auto":
-            accountant = "rdp" if fixed_size else "pld"
-        return Accounting(delta=self.delta[0], relation=relation, accountant=accountant)
-
-    def _accounted_sampling(self, sampler: CohortSampler) -> Any:
-        return "poisson" if self.config.privacy.mechanism == "example" else sampler.kind
-
-    @property
-    def budget(self) -> float:
-        """Epsilon that no release may exceed; ``inf`` for none."""
-        epsilon = self.config.privacy.epsilon
-        return math.inf if epsilon is None else epsilon
-
-    def noise_multipliers(self) -> np.ndarray:
-        """Calibrated, or as given: one per client at example level, shape (1,) at client level, else empty."""
-        privacy = self.config.privacy
-        if privacy.mechanism == "none":
-            return np.zeros(0)
-        size = self.data.num_clients if privacy.mechanism == "example" else 1
-        if privacy.noise_multiplier is not None:
-            return np.full(size, privacy.noise_multiplier)
-        if privacy.epsilon == math.inf:
-            return np.zeros(size)
+    def privacy(self) -> PrivacyTerms:
+        """What is protected, by which mechanism, and what may be said of it."""
         sampler = self.sampler(self.streams(None))
-        target: dict[str, Any] = {"target_epsilon": privacy.epsilon, **asdict(self.accounting)}
-        if privacy.mechanism == "central":
-            rounds = self.config.rounds
-            return np.array([calibrate(release_at=lambda z: {sampler.release(z): rounds}, **target)])
-        counts = participations(
-            sampler, first_round=1, last_round=self.config.rounds, population=self.data.num_clients
-        )
-        noise = calibrate_clients(rates=self._rates, counts=counts * self._steps, **target)
-        return np.full(size, np.nanmax(noise)) if privacy.calibration == "shared" else noise
+        return PrivacyTerms(config=self.config, data=self.data, sampler=sampler, caveats=self._caveats())
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
-        """The mechanism that the config names, with the noise that the plan found."""
-        privacy = self.config.privacy
-        if privacy.mechanism == "example":
-            return ExampleGaussian(
-                max_grad_norm=_given(privacy.max_grad_norm),
-                rates=self._rates,
-                steps=self._steps,
-                noise_multipliers=noise_multipliers,
-            )
-        if privacy.mechanism == "central":
-            return CentralGaussian(
-                grid=ClippingGrid(
-                    clipping_norm=_given(privacy.clipping_norm), summands=len(self.data.population_ids)
-                ),
-                sampler=self.sampler(streams),
-                noise_multiplier=float(noise_multipliers[0]),
-                streams=streams,
-            )
-        return NoPrivacy()
-
-    @property
-    def terms(self) -> dict[str, Any] | None:
-        """Under which a guarantee of this experiment is stated; logged before training, checked by ``verify``."""
-        if self.config.privacy.mechanism == "none":
-            return None
-        return {
-            **asdict(self.accounting),
-            "delta_rule": self.delta[1],
-            "population": self.population,
-            "noise_secret": self.noise_is_secret,
-            "caveats": self.caveats,
-        }
-
-    @property
-    def caveats(self) -> list[str]:
-        """What this experiment adds to what a guarantee never covers."""
+    def _caveats(self) -> list[str]:
         found = []
         if self.config.model["init"] is not None:
             found.append(f"the initial weights (model.init, sha256 {self.initial_weights[1]}), which count as public")
         if self.config.strategy.personal and self.config.privacy.mechanism == "central":
             found.append("the layers that stay with each client (strategy.personal), which only that client may see")
         return found
-
-    def guarantee(self, entries: Sequence[ReleaseEntry]) -> Guarantee | None:
-        """What a ledger of this experiment earns."""
-        if self.config.privacy.mechanism == "none":
-            return None
-        return state_guarantee(
-            entries,
-            accounting=self.accounting,
-            delta_rule=self.delta[1],
-            population=self.population,
-            noise_secret=self.noise_is_secret,
-            caveats=self.caveats,
-        )
-
-    @property
-    def _batches(self) -> PoissonBatches:
-        return PoissonBatches(
-            batch_size=self.config.training.batch_size, local_epochs=self.config.training.local_epochs
-        )
-
-    @cached_property
-    def _rates(self) -> np.ndarray:
-        return np.array([self._batches.rate(n) for n in self.data.client_sizes.tolist()])
-
-    @cached_property
-    def _steps(self) -> np.ndarray:
-        return np.array([self._batches.steps(n) for n in self.data.client_sizes.tolist()], dtype=np.int64)
 
     # -- stock Flower --------------------------------------------------------------------------------------
 
@@ -451,91 +306,6 @@ class Experiment:
             **shared,
         )
 
-    def _hosted(self, app: App, streams: Streams) -> App:
-        training = self.config.training
-        return HostedApp(
-            app=app,
-            streams=streams,
-            num_clients=self.data.num_clients,
-            run_config={  # under the names of Flower's own examples
-                "num-server-rounds": self.config.rounds,
-                "local-epochs": training.local_epochs,
-                "batch-size": training.batch_size,
-                "learning-rate": training.lr,
-            },
-        )
-
-    # -- the client's side ---------------------------------------------------------------------------------
-
-    def client_app(self, mechanism: Mechanism, streams: Streams) -> App:
-        """What a node or a worker process runs."""
-        torch.set_num_threads(self.tuning.threads)
-        if self.client_app_is_own:
-            return self._hosted(load_client_app(self.config), streams)
-        node = self._node(mechanism, streams)
-        if not self.is_stock:
-            plain: App = make_client_app(node)
-            return plain
-        private = self.config.privacy.mechanism == "example"
-        return self._hosted(make_stock_client_app(node, private=private, mods=make_mods(self.config)), streams)
-
-    def client_app_elsewhere(self) -> App:
-        """The same where the server runs elsewhere: noise multipliers come with its messages, and only so."""
-        streams, unknown = self.streams(None), np.full(self.data.num_clients, np.nan)
-        return self.client_app(self.mechanism(unknown, streams), streams)
-
-    def _node(self, mechanism: Mechanism, streams: Streams) -> Node:
-        model = self.new_model()
-        layout = self.layout(model)
-        rule = local_rule(model, self.config)
-        return Node(
-            data=self.data,
-            model=model,
-            layout=layout,
-            trainer=self._trainer(model, layout, rule),
-            rule=rule,
-            # a stock strategy weighs by itself
-            weights=np.ones(self.data.num_clients) if self.is_stock else self.client_weights,
-            task=self.task,
-            mechanism=mechanism,
-            streams=streams,
-            dropout=self.config.federation.dropout,
-            device=self.device,
-        )
-
-    def _local_function(self) -> Callable[..., Any]:
-        spec = self.config.training.function
-        if not isinstance(spec, dict):
-            raise ConfigError(f"training.function={spec} must be {{_target_: NAME, ARGUMENT: VALUE}}, or null.")
-        return partial_target(spec, expected=object, where="training.function", positional=2)
-
-    def _trainer(self, model: nn.Module, layout: ParameterLayout, rule: LocalRule) -> LocalTrainer:
-        training = self.config.training
-        if training.function is not None:
-            return FunctionTrainer(
-                model=model,
-                layout=layout,
-                function=self._local_function(),
-                batch_size=training.batch_size,
-                rule=rule,
-                device=self.device,
-            )
-        shared: dict[str, Any] = {
-            "model": model,
-            "layout": layout,
-            "task": self.task,
-            "make_optimizer": local_optimizer(self.config),
-            "proximal_mu": training.proximal_mu,
-            "rule": rule,
-            "device": self.device,
-        }
-        if self.tuning.engine == "opacus":
-            from fedpriv.training.opacus_trainer import OpacusTrainer
-
-            max_grad_norm = _given(self.config.privacy.max_grad_norm)
-            return OpacusTrainer(batches=self._batches, max_grad_norm=max_grad_norm, **shared)
-        return SgdTrainer(batch_size=training.batch_size, local_epochs=training.local_epochs, **shared)
-
 
 def _check_device(name: str) -> None:
     try:
@@ -549,9 +319,3 @@ def _check_device(name: str) -> None:
             f"device={name}, but torch finds {torch.cuda.device_count() or 'no'} CUDA devices here; use device=cpu"
             f"{' or cuda' if torch.cuda.is_available() else ''}."
         )
-
-
-def _given(value: float | None) -> float:
-    if value is None:
-        raise ConfigError("A norm that this mechanism needs is missing.")
-    return value

@@ -16,6 +16,7 @@ from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, evaluate_global, spread
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.nodes import make_app
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
 from fedpriv.experiment.recovery import Start, choose_attempt, key_name
 from fedpriv.federation import (
@@ -109,13 +110,13 @@ class Attempt:
         )
         self.notes = self._notes(changes, attempt)
         self.streams = experiment.streams(noise_key, attempt=attempt)
-        self.mechanism = experiment.mechanism(noise_multipliers, self.streams)
+        self.mechanism = experiment.privacy.mechanism(noise_multipliers, self.streams)
         self.state = self._server_state(attempt)
         self.algorithm = self._algorithm()
         self.metrics = dict(start.metrics)
         self.last_round, planned = self._plan()
         self.meter = EpsilonMeter(
-            accounting=experiment.accounting,
+            accounting=experiment.privacy.accounting,
             cap=planned.value,
             spent=[e for e in self.recorder.entries if e.attempt < attempt or e.round <= start.round],
         )
@@ -224,8 +225,8 @@ class Attempt:
             planned=planned,
             first_round=first_unpaid,
             last_round=max(rounds, first_unpaid - 1),
-            budget=experiment.budget * (1 + _BUDGET_SLACK),
-            accounting=experiment.accounting,
+            budget=experiment.privacy.budget * (1 + _BUDGET_SLACK),
+            accounting=experiment.privacy.accounting,
         )
 
     # -- training ------------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ class Attempt:
             attempt=self.state.attempt,
             last_round=self.last_round,
             notes=self.notes,
-            terms=self.experiment.terms,
+            terms=self.experiment.privacy.to_log,
             config=hashlib.sha256(self.folder.config.read_bytes()).hexdigest(),
             noise_multipliers=_summary(self.noise_multipliers),
         )
@@ -300,7 +301,7 @@ class Attempt:
         )
 
     def _exhausted(self) -> BudgetExhaustedError:
-        budget = f"epsilon={self.experiment.budget:g}"
+        budget = f"epsilon={self.experiment.privacy.budget:g}"
         return BudgetExhaustedError(
             f"The ledger in {self.folder.path} has spent the budget of {budget}, and what was released stays "
             "released. Choose another seed or output_dir for a run of its own."
@@ -444,13 +445,13 @@ class Attempt:
             self.recorder.write(status=status, error=error, seconds=self._seconds, **self._guarantees())
 
     def _guarantees(self) -> dict[str, Any]:
-        guarantee = self.experiment.guarantee(self.recorder.entries)
+        guarantee = self.experiment.privacy.guarantee(self.recorder.entries)
         stated = None if guarantee is None else guarantee.to_json()
         return {"guarantee": stated, "guarantees": [] if stated is None else [stated]}
 
 
 def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> App:
-    return experiment.client_app(mechanism, streams)
+    return make_app(experiment, mechanism, streams)
 
 
 def _section(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

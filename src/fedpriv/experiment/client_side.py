@@ -1,5 +1,6 @@
 """What a client does with its data: optimizer, local rule, trainer."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -76,3 +77,11 @@ def local_rule(model: nn.Module, config: Config) -> LocalRule:
         )
         return PersonalLayersRule(layout=layout, initial=layout.from_module(model))
     return PlainRule()
+
+
+def local_function(config: Config) -> Callable[..., Any]:
+    """The user's own local training: a function of a model and a loader."""
+    spec = config.training.function
+    if not isinstance(spec, dict):
+        raise ConfigError(f"training.function={spec} must be {{_target_: NAME, ARGUMENT: VALUE}}, or null.")
+    return partial_target(spec, expected=object, where="training.function", positional=2)

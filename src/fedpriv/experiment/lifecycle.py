@@ -81,7 +81,7 @@ def _train(
     experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool, grid: Grid | None
 ) -> RunRecord:
     # What can be refused is refused before there is a folder.
-    noise = None if folder.run_json.exists() else experiment.noise_multipliers()
+    noise = None if folder.run_json.exists() else experiment.privacy.noise_multipliers()
     folder.create()
     with folder.acquire(), ExitStack() as stack:
         earlier = _load(folder.read_run_json, force=force) if folder.run_json.exists() else None
@@ -114,7 +114,7 @@ def _train(
                 audit=audit,
                 earlier=earlier,
                 start=start,
-                noise_multipliers=experiment.noise_multipliers() if noise is None else noise,
+                noise_multipliers=experiment.privacy.noise_multipliers() if noise is None else noise,
                 noise_key=_noise_key(experiment, folder, resuming=start.tensors is not None),
             )
             return attempt.execute()

@@ -1,0 +1,100 @@
+"""What a node or a worker process runs: the experiment's ClientApp."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
+from fedpriv.experiment.flower_side import load_client_app, make_mods
+from fedpriv.experiment.privacy_terms import given, local_batches
+from fedpriv.federation import App, HostedApp, Node, make_client_app, make_stock_client_app
+from fedpriv.models import ParameterLayout
+from fedpriv.privacy import Mechanism
+from fedpriv.streams import Streams
+from fedpriv.training import FunctionTrainer, LocalTrainer, SgdTrainer
+from fedpriv.training.rules import LocalRule
+
+
+def make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> App:
+    """What a node or a worker process runs."""
+    torch.set_num_threads(experiment.tuning.threads)
+    if experiment.client_app_is_own:
+        return _hosted(experiment, load_client_app(experiment.config), streams)
+    node = _node(experiment, mechanism, streams)
+    if not experiment.is_stock:
+        plain: App = make_client_app(node)
+        return plain
+    private = experiment.config.privacy.mechanism == "example"
+    return _hosted(experiment, make_stock_client_app(node, private=private, mods=make_mods(experiment.config)), streams)
+
+
+def make_app_elsewhere(experiment: Experiment) -> App:
+    """The app where the server runs elsewhere: noise multipliers come with its messages, and only so."""
+    streams, unknown = experiment.streams(None), np.full(experiment.data.num_clients, np.nan)
+    return make_app(experiment, experiment.privacy.mechanism(unknown, streams), streams)
+
+
+def _node(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> Node:
+    model = experiment.new_model()
+    layout = experiment.layout(model)
+    rule = local_rule(model, experiment.config)
+    return Node(
+        data=experiment.data,
+        model=model,
+        layout=layout,
+        trainer=_trainer(experiment, model, layout, rule),
+        rule=rule,
+        # a stock strategy weighs by itself
+        weights=np.ones(experiment.data.num_clients) if experiment.is_stock else experiment.client_weights,
+        task=experiment.task,
+        mechanism=mechanism,
+        streams=streams,
+        dropout=experiment.config.federation.dropout,
+        device=experiment.device,
+    )
+
+
+def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, rule: LocalRule) -> LocalTrainer:
+    training = experiment.config.training
+    if training.function is not None:
+        return FunctionTrainer(
+            model=model,
+            layout=layout,
+            function=local_function(experiment.config),
+            batch_size=training.batch_size,
+            rule=rule,
+            device=experiment.device,
+        )
+    shared: dict[str, Any] = {
+        "model": model,
+        "layout": layout,
+        "task": experiment.task,
+        "make_optimizer": local_optimizer(experiment.config),
+        "proximal_mu": training.proximal_mu,
+        "rule": rule,
+        "device": experiment.device,
+    }
+    if experiment.tuning.engine == "opacus":
+        from fedpriv.training.opacus_trainer import OpacusTrainer
+
+        max_grad_norm = given(experiment.config.privacy.max_grad_norm)
+        return OpacusTrainer(batches=local_batches(experiment.config), max_grad_norm=max_grad_norm, **shared)
+    return SgdTrainer(batch_size=training.batch_size, local_epochs=training.local_epochs, **shared)
+
+
+def _hosted(experiment: Experiment, app: App, streams: Streams) -> App:
+    training = experiment.config.training
+    return HostedApp(
+        app=app,
+        streams=streams,
+        num_clients=experiment.data.num_clients,
+        run_config={  # under the names of Flower's own examples
+            "num-server-rounds": experiment.config.rounds,
+            "local-epochs": training.local_epochs,
+            "batch-size": training.batch_size,
+            "learning-rate": training.lr,
+        },
+    )
