@@ -199,6 +199,7 @@ def test_a_folder_of_the_users_own_may_have_any_name(tmp_path):
         ("data.foo=1", "no key foo in this choice of data; its file in conf/data/"),
         ("partition.nm_clients=1", "no key nm_clients in this choice of partition"),
         ("model.hidden=[3]", "no key hidden in this choice of model"),
+        ("training.optimizer.momentm=0.9", "a new one is given with a plus: +training.optimizer.momentm=VALUE"),
         ("data=nosuch", "data=nosuch is unknown; use one of arrays, breast_cancer, characters, digits, "),
         ("privacy=exmple", "privacy=exmple is unknown; use one of central, example, none."),
         ("experiment=nosuch", "experiment=nosuch is unknown; use one of adult_table, cifar_client_dp, digits_smoke, "),

@@ -27,6 +27,8 @@ def _known_keys(kind: Any, prefix: str = "") -> Iterator[str]:
 def unknown(key: str, schema: Any) -> str:
     """What to say of a key or group that is not there."""
     section, _, name = key.rpartition(".")
+    if section.count(".") and section.split(".")[0] in _known_keys(schema):
+        return f"{section} has no entry {name}; a new one is given with a plus: +{key}=VALUE."
     if section and not any(k.startswith(f"{section}.") for k in _known_keys(schema)) and section in _known_keys(schema):
         group = section.partition(".")[0]
         return (
@@ -58,7 +60,8 @@ def readable(error: BaseException, schema: Any) -> str:
     if merging is not None:
         where, text = f"{merging[1]}: ", text[merging.end() :]
     if match := re.match(r"Could not override '([^'@]+)", text):
-        return where + unknown(match[1], schema)
+        inside = full_key is not None and full_key.startswith(f"{match[1]}.")
+        return where + unknown(full_key if inside and full_key else match[1], schema)
     if match := re.match(r"Could not find '(.+)/([^/]+)' Available options in '[^']+': (.+)", text):
         return f"{where}{match[1]}={match[2]} is unknown; use one of {', '.join(match[3].split())}."
     if match := re.match(r"Key '(\w+)' not in '\w+'", text):
