@@ -60,7 +60,7 @@ def readable(error: BaseException, schema: Any) -> str:
     if merging is not None:
         where, text = f"{merging[1]}: ", text[merging.end() :]
     if match := re.match(r"Could not override '([^'@]+)", text):
-        inside = full_key is not None and full_key.startswith(f"{match[1]}.")
+        inside = full_key is not None and full_key.startswith(f"{match[1]}.") and "." in match[1]
         return where + unknown(full_key if inside and full_key else match[1], schema)
     if match := re.match(r"Could not find '(.+)/([^/]+)' Available options in '[^']+': (.+)", text):
         return f"{where}{match[1]}={match[2]} is unknown; use one of {', '.join(match[3].split())}."
