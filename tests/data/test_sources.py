@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from fedpriv.data import sources
 from fedpriv.data.sources import read_idx, stratified_split
 from fedpriv.errors import ConfigError, DataError
 
+CONF = Path(__file__).parents[2] / "conf"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 
@@ -175,7 +179,8 @@ def test_idx_labels_and_users_may_be_columns(folder):
 
 
 def test_idx_test_files_take_the_place_of_the_split(folder):
-    data = load_idx(root=str(folder), test_path="x", test_label="y")
+    (folder / "t").write_bytes((folder / "x").read_bytes())
+    data = load_idx(root=str(folder), test_path="t", test_label="y")
     assert (len(data.train), len(data.test)) == (10, 10)
 
 
@@ -340,3 +345,45 @@ def test_files_that_are_no_npz_are_told(tmp_path):
             load_arrays(tmp_path / name)
     with pytest.raises(ConfigError, match=r"data\.path is not set"):
         load_arrays(None, path=None)
+
+
+# -- one example, one place --------------------------------------------------------------------------------
+
+
+def test_a_file_named_twice_is_refused_however_it_is_spelt(tmp_path):
+    (tmp_path / "t.csv").write_text("age,label\n1,0\n2,1\n3,0\n4,1\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
+    config = OmegaConf.load(CONF / "data" / "table.yaml")
+    for paths in (["t.csv", "./t.csv"], ["*.csv"], ["t.csv", "link.csv"]):
+        config.merge_with({"root": str(tmp_path), "path": paths, "label": "label", "numeric": {"age": [0, 9]}})
+        with pytest.raises(InstantiationException, match="named twice"):
+            instantiate(config, rng=np.random.default_rng(0), _convert_="all")
+
+
+@pytest.mark.parametrize("name", ["arrays", "table", "idx"])
+def test_test_examples_that_are_the_training_examples_are_refused(name, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((10, 2)), y=np.arange(10) % 2)
+    (tmp_path / "t.csv").write_text("age,label\n1,0\n2,1\n3,0\n4,1\n")
+    (tmp_path / "x").write_bytes(b"\0\0\x08\x01\0\0\0\x02\0\x01")
+    own = {
+        "arrays": {"path": "a.npz", "test_path": "./a.npz"},
+        "table": {"path": "t.csv", "test_path": "t.csv", "label": "label", "numeric": {"age": [0, 9]}},
+        "idx": {"path": "x", "label": "x", "test_path": "x", "test_label": "x"},
+    }[name]
+    config = OmegaConf.load(CONF / "data" / f"{name}.yaml")
+    config.merge_with({"root": str(tmp_path), **own})
+    with pytest.raises(InstantiationException, match="training and test"):
+        instantiate(config, rng=np.random.default_rng(0), _convert_="all")
+
+
+def test_overlapping_windows_come_with_a_caveat(tmp_path):
+    times = np.arange(400)
+    np.savez(tmp_path / "w.npz", x=np.zeros((400, 2)), label=times % 2, run=times // 100)
+    config = OmegaConf.load(CONF / "data" / "windows.yaml")
+    config.merge_with({"root": str(tmp_path), "path": "w.npz", "recording": "run", "length": 10})
+    caveats = []
+    for stride in (10, 4):
+        config.merge_with({"stride": stride})
+        caveats.append(instantiate(config, rng=np.random.default_rng(0), _convert_="all").caveats)
+    assert caveats[0] == ()
+    assert "a reading is in up to 3 examples" in caveats[1][0]

@@ -86,3 +86,35 @@ def test_the_diagnostic_is_of_the_holdout_and_not_of_what_was_trained(run_digits
         with torch.no_grad():
             shares.append(float((model(x).argmax(1) == y).double().mean()))
     assert ran.record.metrics["diagnostic_client_holdout_accuracy_mean"] == pytest.approx(np.mean(shares))
+
+
+def test_a_partition_that_copies_examples_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "copying.py").write_text(
+        "import numpy as np\n"
+        "from dataclasses import replace\n"
+        "from fedpriv.data import Dataset, Examples, Partition\n"
+        "def twice(*, dataset: Dataset) -> Partition:\n"
+        "    rows = np.tile(np.arange(len(dataset.train)), 2)\n"
+        "    train = Examples(dataset.train.x[rows], dataset.train.y[rows])\n"
+        "    return Partition(assignment=rows * 0 + np.arange(len(rows)) % 2, dataset=replace(dataset, train=train))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = compose(["experiment=digits_smoke"], config_dir=None)
+    config.partition = {"_target_": "copying.twice"}
+    with pytest.raises(ConfigError, match="every example is one client's"):
+        load_data(config)
+
+
+def test_code_of_ones_own_is_a_caveat(tmp_path, monkeypatch):
+    from fedpriv.experiment import Experiment
+
+    (tmp_path / "mine_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, num_outputs: int):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, num_outputs))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = compose(["experiment=digits_smoke", "model._target_=mine_net.Net"], config_dir=None)
+    [caveat] = Experiment.assemble(config).privacy.caveats
+    assert "own code (mine_net)" in caveat

@@ -96,6 +96,7 @@ class Dataset:
         groups: attribute name -> integer group per example, training examples first, then test examples.
         public: whether everybody may see these examples, so that nothing protects them.
         num_tokens: examples are token ids in [0, num_tokens); None where they are not.
+        caveats: what these examples in particular add to what no guarantee covers.
         label_range: numbers only: public (low, high) by which the loss scales them; None: as they are.
 
     Raises:
@@ -111,6 +112,7 @@ class Dataset:
     public: bool = False
     num_tokens: int | None = None
     label_range: tuple[float, float] | None = None
+    caveats: tuple[str, ...] = ()
 
     @property
     def targets(self) -> Targets:

@@ -60,7 +60,7 @@ class FederatedData:
         holdout: what each client keeps back for its own evaluation, or None; disjoint from ``clients``.
         held_out_clients: ids, int64, ascending, of clients that are never trained.
         users: an integer id per training example, or None.
-        num_classes, normalisation, groups, public, targets, num_tokens, label_range: as in ``Dataset``.
+        num_classes, normalisation, groups, public, targets, num_tokens, label_range, caveats: as in ``Dataset``.
     """
 
     train: Examples
@@ -76,6 +76,7 @@ class FederatedData:
     public: bool
     num_tokens: int | None
     label_range: tuple[float, float] | None
+    caveats: tuple[str, ...]
 
     @property
     def offsets(self) -> IntArray:
@@ -237,6 +238,7 @@ def federate(
         public=dataset.public,
         num_tokens=dataset.num_tokens,
         label_range=dataset.label_range,
+        caveats=dataset.caveats,
     )
 
 

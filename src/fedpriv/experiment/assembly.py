@@ -274,7 +274,9 @@ class Experiment:
         return PrivacyTerms(config=self.config, data=self.data, sampler=sampler, caveats=self._caveats())
 
     def _caveats(self) -> list[str]:
-        found = []
+        found = list(self.data.caveats)
+        if own := [name for name in self.own_code if name != "model.init"]:
+            found.append(f"the user's own code ({', '.join(own)}), where it reaches data that it is not given")
         if self.config.model["init"] is not None:
             found.append(f"the initial weights (model.init, sha256 {self.initial_weights[1]}), which count as public")
         if self.config.strategy.personal and self.config.privacy.mechanism == "central":

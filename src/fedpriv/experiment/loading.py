@@ -35,6 +35,11 @@ def load_data(config: Config) -> FederatedData:
         rng=streams.rng("partition"),
     )
     if isinstance(partition, Partition):
+        if len(partition.dataset.train) != len(dataset.train):
+            raise ConfigError(
+                f"The partition gave {len(partition.dataset.train)} training examples for {len(dataset.train)}: it may "
+                "change what clients see of an example, but every example is one client's."
+            )
         dataset, partition = partition.dataset, partition.assignment
     return federate(
         dataset,

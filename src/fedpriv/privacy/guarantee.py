@@ -16,9 +16,12 @@ _TRUST = {
 NOT_COVERED = (
     "hyperparameter tuning and the choice among runs",
     "metrics named diagnostic_*: computed on training data, for the simulator's eyes only",
-    "the run folder's other tables and logs: cohorts, who answered, what failed and why",
+    "the run folder's other tables and logs: cohorts, who answered",
+    "which clients failed and why: an example that makes its client fail takes the whole client out of the sum",
     "the test examples and test_* metrics, which count as public",
-    "preprocessing, client sizes and the number of clients, which count as public",
+    "preprocessing, splits and the division among clients (also where they look at labels), client sizes and the "
+    "number of clients, which count as public",
+    "copies of one example, at several clients or in the test set: each counts as an example of its own",
     "other runs on the same data; runs that share a seed share their noise",
     "attacks on the generator (not a cryptographic one) or on the floating-point arithmetic of the noise",
 )

@@ -1,6 +1,6 @@
 """Paths from the config, and datasets made of files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,22 @@ def _existing(*, path: str | None, root: str | None, key: str, kind: str, is_the
         mend = "" if Path(path).is_absolute() else f" and data.root={root or 'DIR (where relative paths start)'}"
         raise DataError(f"There is no {kind} {found}. Check {key}{mend}.")
     return found
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """No file or folder twice: its examples would be two clients', or train what they test.
+
+    Raises:
+        DataError: naming it.
+    """
+    known: set[Path] = set()
+    for path in paths:
+        if (real := path.resolve()) in known:
+            raise DataError(
+                f"{path} is named twice, so that its examples would belong to two clients, or be training and test "
+                "examples at once: name every file once (data.path, data.test_path)."
+            )
+        known.add(real)
 
 
 def read_bytes(file: Path) -> bytes:

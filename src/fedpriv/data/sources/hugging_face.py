@@ -66,6 +66,8 @@ def huggingface(
         raise ConfigError(
             "Set data.path (a folder that save_to_disk wrote) or data.name (a dataset on the hub), one of the two."
         )
+    if test_split == train_split:
+        raise ConfigError(f"data.test_split={test_split} is the training split: name another, or null.")
     library = _library()
     if path is not None:
         folder = resolve_folder(path=path, root=root, key="data.path")

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedpriv.data.checks import check_features, check_labels, check_length, check_users
 from fedpriv.data.dataset import Array, Dataset, Normalisation
-from fedpriv.data.sources.files import FilePart, dataset_from_files, read_bytes, resolve
+from fedpriv.data.sources.files import FilePart, check_distinct, dataset_from_files, read_bytes, resolve
 from fedpriv.data.sources.split import TestBy
 from fedpriv.errors import ConfigError, DataError
 
@@ -62,6 +62,10 @@ def idx(
         raise ConfigError(
             "Set both data.test_path and data.test_label, or neither (data.test_fraction is split off)."
         )
+
+    if test_path is not None:
+        named = {"data.path": path, "data.test_path": test_path}
+        check_distinct([resolve(path=name, root=root, key=key) for key, name in named.items()])
 
     def read(images: str | None, labels: str | None, users: str | None, prefix: str) -> FilePart:
         image_file = resolve(path=images, root=root, key=f"data.{prefix}path")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fedpriv.data.dataset import Dataset, IntArray, Normalisation
-from fedpriv.data.sources.files import FilePart, dataset_from_files, resolve_folder
+from fedpriv.data.sources.files import FilePart, check_distinct, dataset_from_files, resolve_folder
 from fedpriv.data.sources.pixels import Channels, open_image, stack
 from fedpriv.data.sources.split import TestBy
 from fedpriv.errors import ConfigError, DataError
@@ -73,6 +73,7 @@ def images(
 
     def read_test() -> FilePart:
         test_folder = resolve_folder(path=test_path, root=root, key="data.test_path")
+        check_distinct([folder, test_folder])
         test = _find(test_folder, user_folders=user_folders, pattern=None)
         if unknown := {image.kind for image in test} - set(classes):
             raise DataError(

@@ -7,7 +7,7 @@ import numpy as np
 
 from fedpriv.data.checks import check_labels, check_length, check_users
 from fedpriv.data.dataset import Array, Dataset, IntArray, Normalisation
-from fedpriv.data.sources.files import FilePart, dataset_from_files, resolve
+from fedpriv.data.sources.files import FilePart, check_distinct, dataset_from_files, resolve
 from fedpriv.data.sources.npy_format import read_npy
 from fedpriv.data.sources.pixels import Channels, open_image, pixels
 from fedpriv.data.sources.split import TestBy
@@ -62,6 +62,9 @@ def sheets(
         raise ConfigError(
             f"data.tile={list(tile)}: give [height, width] of one tile in pixels, e.g. data.tile=[32,32]."
         )
+
+    named = {"data.paths": paths or (), "data.test_paths": test_paths or ()}
+    check_distinct([resolve(path=name, root=root, key=key) for key, names in named.items() for name in names])
 
     def read(
         names: Sequence[str] | None, labels: str | None, users: str | None, wanted: int | None, prefix: str

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedpriv.data.checks import check_features, check_labels, check_length, check_users
 from fedpriv.data.dataset import Array, Dataset, Normalisation
-from fedpriv.data.sources.files import FilePart, dataset_from_files, read_bytes, resolve
+from fedpriv.data.sources.files import FilePart, check_distinct, dataset_from_files, read_bytes, resolve
 from fedpriv.data.sources.split import TestBy
 from fedpriv.errors import DataError
 
@@ -50,6 +50,10 @@ def arrays(
         DataError: a missing or broken file, a missing key, or arrays that can't be trained on.
         ConfigError: no file named.
     """
+
+    if test_path is not None:
+        named = {"data.path": path, "data.test_path": test_path}
+        check_distinct([resolve(path=name, root=root, key=key) for key, name in named.items()])
 
     def read(name: str | None, user_key: str | None, setting: str) -> FilePart:
         file = resolve(path=name, root=root, key=setting)

@@ -99,7 +99,11 @@ def windows(
         users=None if user is None else owners[starts][train],
         num_classes=classes,
         public=public,
+        caveats=() if stride >= length else (_OVERLAP.format(-(-length // stride)),),
     )
+
+
+_OVERLAP = "readings by themselves: windows overlap, so a reading is in up to {} examples, and only one is counted"
 
 
 def _window_starts(recordings: IntArray, length: int, stride: int) -> IntArray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedpriv.data.dataset import Dataset, Examples, IntArray
-from fedpriv.data.sources.files import resolve
+from fedpriv.data.sources.files import check_distinct, resolve
 from fedpriv.data.sources.split import TestBy, split_users, stratified_split
 from fedpriv.data.sources.table_columns import MISSING, Vocabulary, codes_of, codes_of_ids
 from fedpriv.data.sources.table_features import make_features
@@ -95,12 +95,15 @@ def table(
         join_on=join_on or "",
     )
     files = find_files(path, root=root, key="data.path")
+    check_distinct(files)
     whole = reader.read(files)
     users = codes_of_ids(whole.others[user]) if user is not None else whole.silo if len(files) > 1 else None
     num_classes = reader.labels.num_classes(whole.y)
     if test_path is not None:
         tests = replace(reader, user=None, others={name: "data.groups" for name in groups})
-        train, test = whole, tests.read(find_files(test_path, root=root, key="data.test_path"))
+        test_files = find_files(test_path, root=root, key="data.test_path")
+        check_distinct([*files, *test_files])
+        train, test = whole, tests.read(test_files)
     else:
         if test_column is not None:
             in_test = _marked(whole.others[test_column], name=test_column, value=test_value)
