@@ -88,3 +88,15 @@ def test_an_edited_notebook_class_is_another_run(tmp_path, monkeypatch):
         overrides = ("experiment=digits_smoke", "rounds=1", "evaluation.clients=false", "privacy=none")
         ids.append(fedpriv.run(*overrides, model=vars(module)["Net"]).run_id)
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_page_from_standard_input_runs(tmp_path):
+    import subprocess
+
+    page = NET + (
+        "\nimport fedpriv\n"
+        'fedpriv.run("experiment=digits_smoke", "rounds=1", "privacy=none", "evaluation.clients=false", model=Net)\n'
+    )
+    ran = subprocess.run([sys.executable, "-"], input=page, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "Test accuracy" in ran.stdout

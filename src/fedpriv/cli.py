@@ -25,7 +25,9 @@ examples:
   fedpriv run privacy=none                               the same without privacy
   fedpriv run experiment=mnist5k_client_dp privacy.noise_multiplier=1.0 privacy.epsilon=null
   fedpriv run data=arrays data.path=mine.npz model=mlp partition=iid partition.num_clients=50
+  fedpriv run data=table data.path=mine.csv data.label=y +data.numeric.age=[0,100] model=logistic partition=iid
   fedpriv run model._target_=mypackage.MyNet             any torch.nn.Module
+  fedpriv run privacy=none strategy=flower strategy.flower._target_=flwr.serverapp.strategy.FedMedian
   fedpriv run --config-dir=mine experiment=my_preset     presets of your own, in mine/experiment/
 
 A run is a folder, output_dir/name/run id. The same experiment again is reported, not trained again
@@ -302,12 +304,15 @@ def _run_help() -> str:
 
 _KEYS = """\
 keys that every run has, with their defaults; a preset sets its own, a choice adds those in its file in conf/:
+  task=auto|classification|binary|regression|next_token|survival split.client_holdout=0 split.held_out_clients=0
   seed=0 rounds=10 workers=1 threads=1 device=cpu output_dir=outputs name=PRESET force=false
   privacy.epsilon privacy.delta=n^-1.1 privacy.noise_multiplier privacy.max_grad_norm privacy.clipping_norm
   privacy.accountant=auto|pld|rdp|prv|opacus_rdp privacy.relation=auto|add_or_remove_one|replace_one|zero_out
   privacy.calibration=per_client|shared privacy.accept_weak_delta=false
   sampling.cohort=everybody partition.num_clients=10 partition.alpha=0.5 partition.min_examples
-  training.batch_size=32 training.local_epochs=1 training.lr=0.1 training.engine=auto
+  training.batch_size=32 training.local_epochs=1 training.lr=0.1 training.engine=auto training.function
+  model.init=FILE model.trainable=[PATTERN,...] model.lora_rank model.lora_alpha=rank model.lora_layers=['*']
+  strategy.weighting=examples|uniform strategy.personal=[PATTERN,...] strategy.flower strategy.client_app strategy.mods
   federation.dropout=0 clients_per_node=any evaluation.every=1 evaluation.clients=true fix_model=false
   seeds.data seeds.sampling seeds.model seeds.noise (secret: drawn from the system, deleted at the end)
 """

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fedpriv.config_schema import Config, PrivacyConfig, SeedsConfig
+from fedpriv.config_schema import MODEL_KEYS, Config, PrivacyConfig, SeedsConfig
 from fedpriv.errors import ConfigError
 
 # Beyond these, float32 noise is not what is claimed, accountants break down, or a machine does.
@@ -182,6 +182,8 @@ def _check_model(model: dict[str, Any]) -> None:
     rank, alpha = model["lora_rank"], model["lora_alpha"]
     if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 1):
         raise ConfigError(f"model.lora_rank={rank} must be a whole number >= 1, or null for no adapters.")
+    if rank is None and (alpha is not None or model["lora_layers"] != MODEL_KEYS["lora_layers"]):
+        raise ConfigError("model.lora_alpha and model.lora_layers need model.lora_rank=N: else there are no adapters.")
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 < alpha < math.inf
     if alpha is not None and not number:
         raise ConfigError(f"model.lora_alpha={alpha} must be a positive number, or null for model.lora_rank.")

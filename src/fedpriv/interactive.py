@@ -1,12 +1,12 @@
 """For notebooks and scripts: run an experiment whose data, model or strategy are objects at hand."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fedpriv.config import MODEL_KEYS, check, compose
-from fedpriv.errors import ConfigError
+from fedpriv.errors import ConfigError, FedprivError
 from fedpriv.records.run_record import RunRecord
 from fedpriv.targets import TARGET
 
@@ -33,6 +33,15 @@ def run(
     Raises:
         InputError: it cannot be run as asked; nothing was written.
     """
+    try:
+        return _run(overrides, config_dir, data=data, partition=partition, model=model, flower=flower)
+    except FedprivError as error:
+        raise error from None  # the message says it all; Hydra's own would fill a notebook
+
+
+def _run(
+    overrides: Sequence[str], config_dir: Path | None, *, data: Spec, partition: Spec, model: Spec, flower: Spec
+) -> RunRecord:
     config = compose(overrides, config_dir=config_dir)
     if data is not None:
         config.data = _spec(data, "data")

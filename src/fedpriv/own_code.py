@@ -50,8 +50,8 @@ def _module(spec: Mapping[str, Any]) -> ModuleType | None:
 
 
 def _add(module: ModuleType, found: dict[str, str]) -> None:
-    name, file = module.__name__, getattr(module, "__file__", None)
-    if name in found or file is None or name.split(".")[0] in _KNOWN:
+    name, file = module.__name__, getattr(module, "__file__", None) or ""
+    if name in found or not _is_written_down(module) or name.split(".")[0] in _KNOWN:
         return
     if _is_installed(file):
         found |= {name: version(name) for name in _distributions().get(name.split(".")[0], [])}
@@ -68,7 +68,7 @@ def _is_installed(file: str) -> bool:
 
 
 def _is_written_down(module: ModuleType) -> bool:
-    return getattr(module, "__file__", None) is not None
+    return Path(getattr(module, "__file__", None) or "").is_file()  # a script from standard input has no file, either
 
 
 def _used_by(notebook: ModuleType) -> Iterator[ModuleType]:

@@ -110,6 +110,9 @@ def test_what_the_file_lacks_is_told(run_digits, pretrained, tmp_path, silent_re
         (("model.lora_rank=0",), "must be a whole number >= 1"),
         (("model.lora_rank=2", "model.lora_alpha=-1"), "must be a positive number"),
         (("model.lora_rank=2", "model.lora_layers=['conv*']"), "conv"),
+        (("model.lora_alpha=2",), r"need model\.lora_rank=N"),
+        (("model.lora_layers=['output']",), r"need model\.lora_rank=N"),
+        (("model.lora_rank=11",), "saves nothing on output, whose narrow side is 10"),
         (("model.inti=x",), "inti"),
     ],
 )

@@ -154,3 +154,9 @@ def test_a_folder_that_is_no_run_is_an_error(tmp_path):
         show(tmp_path / "nosuch")
     with pytest.raises(DamagedRunError, match=r"run\.json"):
         show(tmp_path)
+
+
+def test_personal_layers_are_told_by_the_clients_own_examples():
+    metrics = {"baseline": 0.1, "diagnostic_client_holdout_accuracy_mean": 0.46249}
+    lines = list(headline(record(metrics=metrics)))
+    assert "Accuracy of clients on examples that they kept back: mean 0.4625 (a diagnostic)" in lines

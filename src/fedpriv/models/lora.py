@@ -65,6 +65,13 @@ def add_lora(model: nn.Module, *, rank: int, alpha: float, patterns: Sequence[st
     chosen = matching(linear, patterns, what="Linear layer")
     if not chosen:
         raise ConfigError("LoRA needs a Linear layer, and no pattern of layers is given; use [\"*\"] for all.")
+    for name in chosen:
+        narrow = min(linear[name].in_features, linear[name].out_features)
+        if rank > narrow:
+            raise ConfigError(
+                f"LoRA of rank {rank} saves nothing on {name}, whose narrow side is {narrow}: use a smaller "
+                "model.lora_rank, or leave it out of model.lora_layers."
+            )
     model.requires_grad_(False)
     for name, layer in linear.items():
         if name in chosen:

@@ -27,6 +27,8 @@ def headline(record: RunRecord) -> Iterator[str]:
     if value is not None and loss is not None:
         constant = "" if baseline is None else f" (the best constant answer: {baseline:.4f})"
         yield f"{_readable(name).capitalize()} {value:.4f}{constant}, test loss {loss:.4f}"
+    if value is None:
+        yield from _own_examples(record, name.removeprefix("test_"))
     guarantee = record.guarantee
     if guarantee is None and record.status == "running":
         yield "Guarantee: none yet, the run has not ended."
@@ -40,6 +42,15 @@ def headline(record: RunRecord) -> Iterator[str]:
         f"relation {guarantee['relation']}, trust model {guarantee['trust_model']}, "
         f"accountant {guarantee['accountant']}"
     )
+
+
+def _own_examples(record: RunRecord, metric: str) -> Iterator[str]:
+    """Where there is no global model to test: what personal layers reach."""
+    for kind, where in (("client_holdout", "examples that they kept back"), ("client", "the examples they trained on")):
+        mean = record.metrics.get(f"diagnostic_{kind}_{metric}_mean")
+        if mean is not None:
+            yield f"{_readable(metric).capitalize()} of clients on {where}: mean {mean:.4f} (a diagnostic)"
+            return
 
 
 def _headline_metric(record: RunRecord) -> str:
