@@ -1,7 +1,10 @@
 """An experiment inside somebody else's Flower project: their Grid, our apps."""
 
+import copy
+import dataclasses
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -10,12 +13,21 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from crash.runs import Result, ledger, only_run, run_json
+from fedpriv.config import compose
+from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError, FedprivError
+from fedpriv.experiment import Experiment, resume
+from fedpriv.experiment.nodes import make_app_elsewhere
+from fedpriv.federation import EVALUATE_DIAGNOSTICS, EvaluateReply, EvaluateTask, TrainReply, TrainTask
+from fedpriv.federation.stock_settings import Settings
 from fedpriv.flower_apps import make_apps
+from fedpriv.progress import TerminalReporter
+from fedpriv.records.tables import read_table
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.given_grid import run_on_grid
 from fedpriv.runtimes.inprocess import InProcessGrid
@@ -23,19 +35,22 @@ from fedpriv.runtimes.inprocess import InProcessGrid
 FOUR = ("experiment=digits_smoke", "partition.num_clients=4", "rounds=2")
 
 
-def foreign_grid(client_app, nodes: int) -> InProcessGrid:
-    """Nodes with ids that say nothing, and contexts of their own."""
+def foreign_grid(client_app, nodes: int, *, seen: list | None = None) -> InProcessGrid:
+    """Nodes with ids that say nothing, and contexts of their own; ``seen`` gets copies of what they answer."""
     flower_private.become_server()
     ids = random.Random(3).sample(range(10**6), nodes)
 
     def execute(batch):
-        return [
+        replies = [
             client_app(
                 message,
                 Context(1, message.metadata.dst_node_id, {"partition-id": 0}, RecordDict(), run_config={}),
             )
             for message in batch
         ]
+        if seen is not None:
+            seen.extend(copy.deepcopy(replies))
+        return replies
 
     return InProcessGrid(node_ids=ids, execute=execute)
 
@@ -61,7 +76,146 @@ def test_on_somebody_elses_nodes_a_run_is_the_same(given, nodes, tmp_path, run_d
     assert run_json(folder)["status"] == "completed"
     at_home = run_digits(*FOUR[1:], *given)
     assert folder.name == at_home.folder.name
-    assert Result.of(folder) == Result.of(at_home.folder)
+    assert _released(folder) == _released(at_home.folder)
+    measured = run_json(folder)["guarantee"]["unit"] != "example"
+    assert (Result.of(folder) == Result.of(at_home.folder)) == measured
+
+
+def _released(folder: Path) -> tuple:
+    """All but diagnostics."""
+    columns = ["round", "cohort", "replied", "epsilon", "test_accuracy", "test_loss"]
+    rounds = read_table(folder, "rounds").select(columns).to_pydict()
+    return dataclasses.replace(Result.of(folder), rounds="", clients=""), rounds
+
+
+# -- the server is an adversary ----------------------------------------------------------------------------
+
+STOCK = ("strategy=flower", "strategy.flower._target_=flwr.serverapp.strategy.FedMedian")
+
+
+@pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
+def test_with_example_privacy_no_measurement_on_training_data_leaves_a_node(strategy, tmp_path, capsys):
+    given = (*FOUR, *strategy, f"output_dir={tmp_path}", "evaluation.clients=true")
+    server_app, client_app = make_apps(*given)
+    seen: list = []
+    server_app(foreign_grid(client_app, 4, seen=seen), server_context())
+    told = {name for reply in seen for record in reply.content.values() for name in record}
+    assert {"examples", "steps"} <= told
+    assert not [name for name in told if re.search("loss|norm|clip|accuracy", name)]
+    folder = only_run(tmp_path)
+    assert not [name for name in run_json(folder)["metrics"] if name.startswith("diagnostic")]
+    assert "evaluation.clients is off" in capsys.readouterr().out
+    columns = [name for name in read_table(folder, "clients").column_names if name.startswith("diagnostic")]
+    assert columns == ["diagnostic_examples", "diagnostic_steps"]
+
+
+@pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
+@pytest.mark.parametrize("privacy", ["example", "none"])
+def test_a_server_that_asks_all_the_same_is_told_nothing(privacy, strategy):
+    experiment, app = _node(*FOUR, *strategy, f"privacy={privacy}")
+    task = EvaluateTask(parameters=_parameters(experiment), clients=(2, 0), states={})
+    reply = app(*_sent(experiment, task.to_record(), EVALUATE_DIAGNOSTICS if strategy else "evaluate"))
+    found = EvaluateReply.from_record(reply.content)
+    assert found.clients.tolist() == [2, 0]
+    if privacy == "example":
+        assert set(found.metrics) == {"examples"}
+        assert np.isnan(found.metrics["examples"]).all()
+    else:
+        assert ((found.metrics["accuracy"] > 0) & (found.metrics["accuracy"] < 1)).all()
+
+
+def test_with_client_level_privacy_the_server_is_trusted_and_told(tmp_path):
+    given = (*FOUR, "privacy=central", f"output_dir={tmp_path}", "evaluation.clients=true")
+    server_app, client_app = make_apps(*given)
+    server_app(foreign_grid(client_app, 2), server_context())
+    assert "diagnostic_client_accuracy_mean" in run_json(only_run(tmp_path))["metrics"]
+
+
+def test_what_an_error_quotes_stays_at_the_node(tmp_path, monkeypatch, caplog):
+    whole = FederatedData.client
+
+    def torn(self, client):
+        if client == 3:
+            raise ValueError("the patient's name is Ada")
+        return whole(self, client)
+
+    monkeypatch.setattr(FederatedData, "client", torn)
+    for strategy in ((), STOCK):
+        experiment, app = _node(*FOUR, *strategy)
+        if strategy:
+            settings = Settings(round=1, client=3, attempt=0, noise_multiplier=1.0)
+            record = settings.added_to(RecordDict({"arrays": ArrayRecord(_parameters(experiment))}))
+            text = app(*_sent(experiment, record, "train")).error.reason
+        else:
+            task = _task(experiment, clients=(1, 3))
+            reply = TrainReply.from_record(app(*_sent(experiment, task.to_record(), "train")).content)
+            assert reply.status.tolist() == [0, 2]
+            text = reply.failures[3]
+        assert "Ada" not in text
+        assert "node's own log" in text
+        assert "client 3: ValueError: the patient's name is Ada" in caplog.text
+        caplog.clear()
+
+
+# -- one experiment ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
+@pytest.mark.parametrize(
+    "other", [("privacy.max_grad_norm=1000", "training.batch_size=150"), ("seed=2",)], ids=["clipping", "data"]
+)
+def test_nodes_of_another_experiment_train_nothing(strategy, other, tmp_path):
+    server_app, _ = make_apps(*FOUR, *strategy, f"output_dir={tmp_path}")
+    _, client_app = make_apps(*FOUR, *strategy, *other, f"output_dir={tmp_path}")
+    seen: list = []
+    with pytest.raises(FedprivError, match=r"this node has experiment \w+, the server's is \w+: their configs"):
+        server_app(foreign_grid(client_app, 4, seen=seen), server_context())
+    assert all(reply.has_error() for reply in seen)
+    assert run_json(only_run(tmp_path))["status"] == "failed"
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_a_message_that_names_no_experiment_is_refused(kind):
+    experiment, app = _node(*FOUR)
+    message, context = _sent(experiment, _task(experiment, clients=(0,)).to_record(), kind)
+    del message.content["fedpriv.experiment"]
+    reply = app(message, context)
+    assert reply.has_error()
+    assert "the server's is of no name" in reply.error.reason
+
+
+def _node(*overrides: str):
+    flower_private.become_server()
+    experiment = Experiment.assemble(compose(overrides, config_dir=None))
+    return experiment, make_app_elsewhere(experiment)
+
+
+def _parameters(experiment):
+    model = experiment.new_model()
+    layout = experiment.layout(model)
+    return layout.unflatten(layout.from_module(model))
+
+
+def _task(experiment, *, clients):
+    return TrainTask(
+        round=1,
+        attempt=0,
+        parameters=_parameters(experiment),
+        broadcast={},
+        chunk_ids=(0,),
+        chunks=(clients,),
+        noise_multipliers=np.ones(len(clients)),
+        states={},
+        each=True,
+    )
+
+
+def _sent(experiment, content, kind: str):
+    """A message of this experiment's server, as a node gets it."""
+    message = Message(content, dst_node_id=5, message_type=kind)
+    flower_private.address(message, "a")
+    message.content["fedpriv.experiment"] = ConfigRecord({"id": experiment.run_id()})
+    return message, Context(1, 5, {}, RecordDict(), run_config={})
 
 
 def test_nothing_is_loaded_before_the_first_message(tmp_path):
@@ -81,9 +235,8 @@ def test_presets_of_the_projects_own_are_found(tmp_path):
     assert only_run(tmp_path / "out").parent.name == "ours"
 
 
-def test_interrupted_elsewhere_it_pays_again_since_nodes_may_be_other_machines(tmp_path, monkeypatch):
-    from fedpriv.progress import TerminalReporter
-
+@pytest.mark.parametrize("again", ["elsewhere", "at home"])
+def test_interrupted_elsewhere_it_pays_again_since_nodes_may_be_other_machines(again, tmp_path, monkeypatch):
     given = (*FOUR, "rounds=3", "privacy.epsilon=null", "privacy.noise_multiplier=2", f"output_dir={tmp_path}")
     server_app, client_app = make_apps(*given)
 
@@ -94,8 +247,11 @@ def test_interrupted_elsewhere_it_pays_again_since_nodes_may_be_other_machines(t
         patch.setattr(TerminalReporter, "round_done", impatient)
         with pytest.raises(FedprivError):
             server_app(foreign_grid(client_app, 2), server_context())
-    server_app(foreign_grid(client_app, 2), server_context())
     folder = only_run(tmp_path)
+    if again == "elsewhere":
+        server_app(foreign_grid(client_app, 2), server_context())
+    else:
+        resume(folder, reporter=TerminalReporter())
     assert [(e.round, e.attempt) for e in ledger(folder)] == [(1, 0), (1, 1), (2, 1), (3, 1)]
 
 

@@ -3,19 +3,22 @@
 import dataclasses
 import gc
 import importlib
+import random
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from crash.runs import EVERY_ROUND, Result, fedpriv, ledger, only_run, run_json
 from fedpriv.config import compose
 from fedpriv.errors import ConfigError, FedprivError, InterruptedRunError
-from fedpriv.experiment import Experiment, resume
+from fedpriv.experiment import Experiment, attempt, resume
 from fedpriv.experiment.flower_side import samples_blindly
+from fedpriv.experiment.recording import Recorder
 from fedpriv.records.tables import read_table
 
 STOCK = ("strategy=flower", "evaluation.clients=true")
@@ -24,8 +27,11 @@ NONE = "privacy=none"
 DP_MOD = "{_target_: flwr.clientapp.mod.LocalDpMod, clipping_norm: 1.0, sensitivity: 0.01, epsilon: 1.0, delta: 0.1}"
 
 OWN = '''
+import random
+
+import numpy
 import torch
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
@@ -36,6 +42,15 @@ class Mine(FedAvg):
     def configure_train(self, server_round, arrays, config, grid):
         messages = list(super().configure_train(server_round, arrays, config, grid))
         return sorted(messages, key=lambda m: m.metadata.dst_node_id)[: len(messages) // 2]
+
+
+class Quiet(FedAvg):
+    """Would have no noise."""
+
+    def configure_train(self, server_round, arrays, config, grid):
+        for message in super().configure_train(server_round, arrays, config, grid):
+            message.content["zz"] = ConfigRecord({"fedpriv.noise-multiplier": 0.0})
+            yield message
 
 
 class Fails(FedAvg):
@@ -80,6 +95,16 @@ def train(net, loader, epochs, lr=0.3):
             optimizer.step()
             running_loss += loss.item()
     return running_loss / len(loader)
+
+
+def augment(net, loader):
+    """With coins that nobody seeds by hand."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.3)
+    for x, y in loader:
+        noise = numpy.random.normal(scale=0.1 * random.random(), size=tuple(x.shape))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x + torch.from_numpy(noise).float()), y).backward()
+        optimizer.step()
 
 
 app = ClientApp()
@@ -261,6 +286,69 @@ def test_code_of_ones_own_pays_again_since_its_coins_cannot_be_seen(own, run_dig
     assert any("code of your own" in note for note in again.notes)
 
 
+AUGMENT = "training.function={_target_: flower_of_mine.augment}"
+NOISY = ("privacy=central", "privacy.epsilon=null", "privacy.noise_multiplier=2")
+
+
+def test_a_function_of_ones_own_that_was_released_but_not_checkpointed_is_paid_again(own, run_digits, tmp_path):
+    given = (*NOISY, AUGMENT)
+    with pytest.raises(InterruptedRunError):
+        run_digits(*given, output_dir=tmp_path, reporter=Impatient(1))
+    assert [(e.round, e.attempt) for e in ledger(only_run(tmp_path))] == [(1, 0)]
+    again = Impatient(99)
+    run_digits(*given, output_dir=tmp_path, reporter=again)
+    assert [(e.round, e.attempt) for e in ledger(again.folder)] == [(1, 0), (1, 1), (2, 1), (3, 1)]
+    assert any("code of your own (flower_of_mine" in note for note in again.notes)
+    assert any("paid for again" in note for note in again.notes)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_checkpointed_rounds_of_ones_own_function_are_not_paid_again(pending, own, run_digits, tmp_path, monkeypatch):
+    given, permit = (*NOISY, AUGMENT), Recorder.permit
+
+    def impatient(self, entry):
+        if pending:
+            permit(self, entry)
+        if entry.round == 2:
+            raise KeyboardInterrupt
+        if not pending:
+            permit(self, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "_CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(Recorder, "permit", impatient)
+        with pytest.raises(InterruptedRunError):
+            run_digits(*given, output_dir=tmp_path)
+    again = Impatient(99)
+    run_digits(*given, output_dir=tmp_path, reporter=again)
+    paid = [(1, 0), (2, 0), (2, 1), (3, 1)] if pending else [(1, 0), (2, 0), (3, 0)]
+    assert [(e.round, e.attempt) for e in ledger(again.folder)] == paid
+    assert bool(again.notes) == pending
+
+
+def test_initial_weights_are_data_and_no_code_so_nothing_is_paid_again(run_digits, tmp_path):
+    weights = run_digits(NONE).folder / "model.safetensors"
+    given = (*NOISY, f"model.init={weights}")
+    with pytest.raises(InterruptedRunError):
+        run_digits(*given, output_dir=tmp_path, reporter=Impatient(1))
+    again = Impatient(99)
+    ran = run_digits(*given, output_dir=tmp_path, reporter=again)
+    assert [(e.round, e.attempt) for e in ledger(ran.folder)] == [(1, 0), (2, 0), (3, 0)]
+    assert Result.of(ran.folder).model == Result.of(run_digits(*given).folder).model
+
+
+def test_global_coins_that_a_function_takes_are_the_clients_own(own, run_digits, tmp_path):
+    models = []
+    for i, more in enumerate([(), (), ("seeds.sampling=4",)]):
+        random.seed(i)
+        np.random.seed(i)
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        ran = run_digits(NONE, AUGMENT, *more, output_dir=tmp_path / str(i))
+        models.append(Result.of(ran.folder).model)
+        assert before == (random.getstate(), np.random.get_state()[1].tolist())
+    assert models[0] == models[1] != models[2]
+
+
 def test_after_a_failed_client_a_resumed_run_pays_again(run_digits, tmp_path, monkeypatch):
     from fedpriv.data import FederatedData
 
@@ -400,6 +488,12 @@ def test_a_strategy_that_fails_ends_the_run_in_its_words(own, run_digits, tmp_pa
     with pytest.raises(FedprivError, match="Round 1: Fails failed: RuntimeError: too few honest clients"):
         run_digits("strategy=flower", NONE, "strategy.flower._target_=flower_of_mine.Fails", output_dir=tmp_path)
     assert run_json(only_run(tmp_path))["status"] == "failed"
+
+
+def test_a_strategy_that_would_set_the_noise_releases_nothing(own, run_digits, tmp_path):
+    with pytest.raises(FedprivError, match=r"Quiet sends fedpriv.noise-multiplier.*no strategy's to set"):
+        run_digits("strategy=flower", "strategy.flower._target_=flower_of_mine.Quiet", output_dir=tmp_path)
+    assert ledger(only_run(tmp_path)) == []
 
 
 def test_flowers_log_stays_off_the_terminal(command):

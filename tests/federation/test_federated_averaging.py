@@ -190,7 +190,7 @@ class Federation:
             dropout=self.dropout,
             device=CPU,
         )
-        return make_client_app(node)
+        return make_client_app(node, discreet=False)
 
     def _permit(self, entry):
         self.permitted.append(entry)

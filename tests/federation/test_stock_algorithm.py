@@ -1,6 +1,7 @@
 """A stock strategy drives the rounds as its own ``start`` would, and each aggregate is Flower's own."""
 
 import copy
+import dataclasses
 import gc
 import random
 from collections.abc import Iterable
@@ -18,8 +19,9 @@ from fedpriv.experiment import Experiment
 from fedpriv.experiment.flower_side import make_strategy
 from fedpriv.experiment.nodes import make_app
 from fedpriv.federation import ServerOptimizer, ServerState, StockAlgorithm
-from fedpriv.federation.stock_client import CLIENT, DIAGNOSTICS, settings_of
+from fedpriv.federation.stock_client import DIAGNOSTICS
 from fedpriv.federation.stock_nodes import StockNodes
+from fedpriv.federation.stock_settings import Settings
 from fedpriv.federation.stock_world import global_coins
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.inprocess import InProcessGrid
@@ -189,7 +191,8 @@ def test_records_have_the_strategys_keys_in_both_directions():
     stage = Stage(*overrides("FedAvg", *keys))
     stage.algorithm().run_round(stage.grid, stage.state())
     sent, received = stage.recording.sent[0][0].content, stage.recording.received[0][0].content
-    assert set(sent) == {"weights", "settings"}
+    assert set(sent) == {"weights", "settings", "fedpriv.settings"}
+    assert set(sent["settings"]) == {"server-round"}
     assert set(received) == {"weights", "metrics", DIAGNOSTICS}
     assert set(received["metrics"]) == {"num-examples", "train_loss"}
     assert received["metrics"]["num-examples"] == stage.experiment.data.client_sizes[0]
@@ -408,16 +411,90 @@ def test_what_would_be_in_no_ledger_is_refused(change, message):
     assert (state.round, stage.entries, stage.recording.sent) == (0, [], [])
 
 
-def test_the_round_is_fedprivs_whatever_the_strategy_says():
-    def misnumbered(messages, grid):
-        messages[0].content["config"]["server-round"] = 77
-        return messages
+def test_a_message_is_of_the_client_round_and_noise_that_the_ledger_names():
+    stage = Stage(*overrides("FedAvg"), "privacy=example", noise=2.5)
+    stage.algorithm().run_round(stage.grid, stage.state(attempt=3))
+    told = [Settings.of(m.content, flower_private.node_context(77)) for m in stage.recording.sent[0]]
+    (entry,) = stage.entries
+    assert tuple(settings.client for settings in told) == entry.clients
+    assert tuple(settings.noise_multiplier for settings in told) == entry.noise_multiplier
+    assert {(settings.round, settings.attempt) for settings in told} == {(entry.round, entry.attempt)} == {(1, 3)}
+
+
+SAY = "fedpriv.settings"
+
+
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+@pytest.mark.parametrize(
+    ("record", "said", "message"),
+    [
+        ("zz", {"fedpriv.noise-multiplier": 0.0}, "sends fedpriv.noise-multiplier"),
+        ("config", {"fedpriv.client": 9}, "sends fedpriv.client"),
+        ("aa", {"server-round": 2}, "sends server-round=2 in round 1"),
+        (SAY, {"round": 1, "client": 0, "attempt": 0, "noise-multiplier": 0.0}, "sends fedpriv.settings"),
+        ("fedpriv.diagnostics", {}, "sends fedpriv.diagnostics"),
+    ],
+    ids=["noise", "client", "round", "the record itself", "another record"],
+)
+def test_what_the_ledger_says_is_no_strategys_to_set(phase, record, said, message):
+    class Saying(FedAvg):
+        def configure_train(self, server_round, arrays, config, grid):
+            return self._saying("train", super().configure_train(server_round, arrays, config, grid))
+
+        def configure_evaluate(self, server_round, arrays, config, grid):
+            return self._saying("evaluate", super().configure_evaluate(server_round, arrays, config, grid))
+
+        def _saying(self, asked, messages):
+            for sent in messages:
+                if asked == phase:
+                    sent.content[record] = ConfigRecord({**sent.content.get(record, {}), **said})
+                yield sent
 
     stage = Stage(*overrides("FedAvg"), "privacy=example")
-    stage.algorithm(_asking(misnumbered)).run_round(stage.grid, stage.state())
-    told = [settings_of(m.content) for m in stage.recording.sent[0]]
-    assert {settings["server-round"] for settings in told} == {1}
-    assert [settings[CLIENT] for settings in told] == list(range(10))
+    with pytest.raises(FedprivError, match=f"Saying {message}.*no strategy's to set"):
+        stage.algorithm(Saying(fraction_evaluate=1.0)).run_round(stage.grid, stage.state())
+    assert len(stage.entries) == (0 if phase == "train" else 1)
+
+
+def test_nodes_read_settings_in_their_record_only():
+    asked = Settings(round=4, client=2, attempt=1, noise_multiplier=1.5)
+    others = RecordDict({"fedpriv": ConfigRecord({"client": 5, "fedpriv.client": 5, "server-round": 9})})
+    content = asked.added_to(others)
+    content["zz"] = ConfigRecord({"fedpriv.noise-multiplier": 0.0})
+    assert Settings.of(content, flower_private.node_context(1)) == asked
+    assert SAY not in others
+    stranger = Settings.of(others, flower_private.node_context(7))
+    assert (stranger.round, stranger.client, np.isnan(stranger.noise_multiplier)) == (9, 6, True)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_the_node_itself_refuses_a_client_that_is_held_out(kind):
+    stage = Stage(*overrides("FedAvg", "split.held_out_clients=0.3"), "privacy=example")
+    held_out = int(stage.experiment.data.held_out_clients[0])
+    replies = {}
+    for client in (held_out, int(stage.experiment.data.population_ids[0]), 99):
+        settings = Settings(round=1, client=client, attempt=0, noise_multiplier=1.0)
+        content = settings.added_to(RecordDict({"arrays": ArrayRecord(stage.start)}))
+        (replies[client],) = stage.grid.send_and_receive([Message(content, dst_node_id=1, message_type=kind)])
+    refused = {client: reply.has_error() and reply.error.reason for client, reply in replies.items()}
+    assert f"Clients [{held_out}] are held out" in refused.pop(held_out)
+    assert "Clients [99] are held out of training, or do not exist" in refused.pop(99)
+    assert set(refused.values()) == {False}
+
+
+def test_a_client_without_examples_answers_although_no_noise_was_planned_for_it():
+    stage = Stage(*overrides("FedAvg"), "privacy=example")
+    data = stage.experiment.data
+    offsets = np.concatenate([[0, 0], data.offsets[2:] - data.offsets[1]])
+    clients = dataclasses.replace(data.clients, offsets=offsets, indices=data.indices[data.offsets[1] :])
+    experiment = dataclasses.replace(stage.experiment, data=dataclasses.replace(data, clients=clients))
+    app = make_app(experiment, stage.mechanism, stage.streams)
+    for client, answers in ((0, True), (1, False)):
+        settings = Settings(round=1, client=client, attempt=0, noise_multiplier=float("nan"))
+        content = settings.added_to(RecordDict({"arrays": ArrayRecord(stage.start)}))
+        message = Message(content, dst_node_id=1, message_type="train")
+        flower_private.address(message, "a")
+        assert app(message, flower_private.node_context(1)).has_content() == answers
 
 
 def test_an_aggregation_that_fails_is_told_in_the_strategys_words():

@@ -18,12 +18,13 @@ from fedpriv.evaluation import baseline, evaluate_global, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.nodes import make_app
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
-from fedpriv.experiment.recovery import Start, choose_attempt, key_name
+from fedpriv.experiment.recovery import Start, choose_attempt, is_pending, key_name
 from fedpriv.federation import (
     Algorithm,
     App,
     FederatedAveraging,
     Grid,
+    NamingGrid,
     RoundOutcome,
     ServerOptimizer,
     ServerState,
@@ -91,6 +92,7 @@ class Attempt:
             "data": experiment.data.fingerprint,
             "noise key": key_name(noise_key),
             "own code": experiment.own_code,
+            "nodes": "in this process" if grid is None else "elsewhere",
         }
         self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
@@ -167,18 +169,31 @@ class Attempt:
             changes.append(f"{self.experiment.device} does not repeat a round bit for bit")
         if self.grid is not None and self.recorder.entries:
             changes.append("the nodes may be other machines than those that trained before")
-        failed = any(line["event"] == "client_failed" for line in audit.entries)
-        if self.experiment.is_stock and self.recorder.entries and failed:
+        if not is_pending(self.recorder.entries, start_round=self.start.round, attempt=self.start.attempt):
+            return changes
+        if any(line["event"] == "client_failed" and line["round"] > self.start.round for line in audit.entries):
             changes.append("clients failed, which may not happen again")
-        if self.start.tensors is None and self.recorder.entries and self.experiment.own_code:
-            changes.append("code of your own may have changed in ways that cannot be seen")
+        if self._own_code:
+            changes.append(f"code of your own ({', '.join(self._own_code)}) may not do the same again")
         return changes
+
+    @property
+    def _own_code(self) -> list[str]:
+        """What runs that is not fedpriv's; the file of ``model.init`` is data, and its digest is compared."""
+        return [name for name in self.experiment.own_code if name != "model.init"]
+
+    @property
+    def _server_is_adversary(self) -> bool:
+        """Whether nodes keep diagnostics to themselves."""
+        return self.grid is not None and self.experiment.config.privacy.mechanism == "example"
 
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
         notes = list(changes)
         if fresh := self.experiment.not_in_init:
             more = f" and {len(fresh) - 3} more" if len(fresh) > 3 else ""
             notes.append(f"model.init lacks {', '.join(fresh[:3])}{more}: these start at random")
+        if self._server_is_adversary and self.experiment.config.evaluation.clients:
+            notes.append("evaluation.clients is off: with privacy=example nodes tell a server elsewhere no diagnostics")
         if attempt != self.start.attempt:
             notes.append(
                 "rounds that were released but not checkpointed are released again, and paid for again"
@@ -262,7 +277,7 @@ class Attempt:
         )
         if self.grid is not None:
             run_on_grid(
-                self.grid,
+                NamingGrid(self.grid, experiment=self.experiment.run_id()),
                 server_app=server_app,
                 num_nodes=1 if self.experiment.config.clients_per_node is None else self.experiment.num_nodes,
                 patience=_NODE_SECONDS,
@@ -404,7 +419,8 @@ class Attempt:
 
     def _finish(self, grid: Grid) -> None:
         self.metrics["baseline"] = baseline(self.experiment.data, task=self.experiment.task)
-        if self.experiment.config.evaluation.clients and not self.experiment.client_app_is_own:
+        silent = self._server_is_adversary or self.experiment.client_app_is_own
+        if self.experiment.config.evaluation.clients and not silent:
             self.metrics.update(self._over_clients(grid))
         seconds = self._seconds
         self._checkpoint()

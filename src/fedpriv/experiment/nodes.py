@@ -1,5 +1,7 @@
 """What a node or a worker process runs: the experiment's ClientApp."""
 
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,15 @@ from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
 from fedpriv.experiment.privacy_terms import given, local_batches
-from fedpriv.federation import App, HostedApp, Node, make_client_app, make_stock_client_app
+from fedpriv.federation import (
+    App,
+    HostedApp,
+    Node,
+    OneExperimentApp,
+    global_coins,
+    make_client_app,
+    make_stock_client_app,
+)
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism
 from fedpriv.streams import Streams
@@ -19,22 +29,33 @@ from fedpriv.training.rules import LocalRule
 
 
 def make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> App:
-    """What a node or a worker process runs."""
+    """What a node of a simulation, or a worker process, runs."""
+    return _make_app(experiment, mechanism, streams, discreet=False)
+
+
+def make_app_elsewhere(experiment: Experiment) -> App:
+    """The app where the server runs elsewhere.
+
+    Noise multipliers come with its messages, and only so; it must mean the same experiment; and it is told no
+    diagnostics where the guarantee counts it among the adversaries.
+    """
+    streams, unknown = experiment.streams(None), np.full(experiment.data.num_clients, np.nan)
+    mechanism = experiment.privacy.mechanism(unknown, streams)
+    app = _make_app(experiment, mechanism, streams, discreet=experiment.config.privacy.mechanism == "example")
+    return OneExperimentApp(app=app, experiment=experiment.run_id())
+
+
+def _make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams, *, discreet: bool) -> App:
     torch.set_num_threads(experiment.tuning.threads)
     if experiment.client_app_is_own:
         return _hosted(experiment, load_client_app(experiment.config), streams)
     node = _node(experiment, mechanism, streams)
     if not experiment.is_stock:
-        plain: App = make_client_app(node)
+        plain: App = make_client_app(node, discreet=discreet)
         return plain
     private = experiment.config.privacy.mechanism == "example"
-    return _hosted(experiment, make_stock_client_app(node, private=private, mods=make_mods(experiment.config)), streams)
-
-
-def make_app_elsewhere(experiment: Experiment) -> App:
-    """The app where the server runs elsewhere: noise multipliers come with its messages, and only so."""
-    streams, unknown = experiment.streams(None), np.full(experiment.data.num_clients, np.nan)
-    return make_app(experiment, experiment.privacy.mechanism(unknown, streams), streams)
+    mods = make_mods(experiment.config)
+    return _hosted(experiment, make_stock_client_app(node, private=private, discreet=discreet, mods=mods), streams)
 
 
 def _node(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> Node:
@@ -63,7 +84,7 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
         return FunctionTrainer(
             model=model,
             layout=layout,
-            function=local_function(experiment.config),
+            function=_repeatable(local_function(experiment.config)),
             batch_size=training.batch_size,
             rule=rule,
             device=experiment.device,
@@ -83,6 +104,17 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
         max_grad_norm = given(experiment.config.privacy.max_grad_norm)
         return OpacusTrainer(batches=local_batches(experiment.config), max_grad_norm=max_grad_norm, **shared)
     return SgdTrainer(batch_size=training.batch_size, local_epochs=training.local_epochs, **shared)
+
+
+def _repeatable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` with Python's and numpy's global generators keyed by the client's, which torch's holds by then."""
+
+    def call(model: nn.Module, loader: Any) -> Any:
+        own = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).digest()
+        with global_coins(np.random.default_rng(np.frombuffer(own, dtype=np.uint32))):
+            return function(model, loader)
+
+    return call
 
 
 def _hosted(experiment: Experiment, app: App, streams: Streams) -> App:

@@ -62,11 +62,16 @@ def choose_attempt(entries: Sequence[ReleaseEntry], *, start_round: int, attempt
     it is the one that was paid for; if anything could differ, the same noise on another update would cancel
     out, so a fresh attempt draws fresh noise and pays again.
     """
-    pending = any(entry.attempt == attempt and entry.round > start_round for entry in entries)
+    pending = is_pending(entries, start_round=start_round, attempt=attempt)
     superseded = any(entry.attempt > attempt for entry in entries)
     if not superseded and (same_coins or not pending):
         return attempt
     return 1 + max(entry.attempt for entry in entries)
+
+
+def is_pending(entries: Sequence[ReleaseEntry], *, start_round: int, attempt: int) -> bool:
+    """Whether the attempt has entries of rounds that are to be trained again."""
+    return any(entry.attempt == attempt and entry.round > start_round for entry in entries)
 
 
 def latest_mark(checkpoint: Checkpoint | None, earlier: RunRecord | None) -> LedgerMark:

@@ -8,12 +8,13 @@ from .algorithm import FederatedAveraging, Observer, RoundOutcome, ServerState
 from .client_app import make_client_app
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
 from .node import Node
+from .one_experiment import NamingGrid, OneExperimentApp
 from .server_app import Algorithm, make_server_app
 from .server_optimizer import ServerOptimizer
 from .server_rules import FedNovaServerRule, PlainServerRule, ScaffoldServerRule, ServerRule
 from .stock_algorithm import StockAlgorithm
 from .stock_client import EVALUATE_DIAGNOSTICS, App, HostedApp, make_stock_client_app
-from .stock_world import quiet_flower
+from .stock_world import global_coins, quiet_flower
 
 __all__ = [
     "DROPPED",
@@ -29,8 +30,10 @@ __all__ = [
     "FederatedAveraging",
     "Grid",
     "HostedApp",
+    "NamingGrid",
     "Node",
     "Observer",
+    "OneExperimentApp",
     "PlainServerRule",
     "RoundOutcome",
     "ScaffoldServerRule",
@@ -42,6 +45,7 @@ __all__ = [
     "Strategy",
     "TrainReply",
     "TrainTask",
+    "global_coins",
     "make_client_app",
     "make_server_app",
     "make_stock_client_app",

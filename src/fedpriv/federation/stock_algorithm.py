@@ -17,8 +17,9 @@ from fedpriv.streams import Streams
 
 from .algorithm import Observer, RoundOutcome, ServerState
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask
-from .stock_client import ATTEMPT, CLIENT, DIAGNOSTICS, EVALUATE_DIAGNOSTICS, NOISE, ROUND, UNAVAILABLE
+from .stock_client import DIAGNOSTICS, EVALUATE_DIAGNOSTICS, UNAVAILABLE
 from .stock_nodes import StockNodes
+from .stock_settings import Settings, trespass
 from .stock_world import global_coins, quiet_flower
 
 
@@ -135,12 +136,19 @@ class StockAlgorithm:
                     f"{self._name} asks node {message.metadata.dst_node_id} for {message.metadata.message_type!r} in "
                     f"the {kind} phase: each node of the Grid can be sent one {kind} message a round."
                 )
-            noise = self._mechanism.local_noise_multipliers(np.array([client]))
+            if said := trespass(message.content, round_number=round_number):
+                raise FedprivError(
+                    f"{self._name} sends {said}: round, client and noise of a message are those that the ledger names, "
+                    "and no strategy's to set. Leave it out of configure_train and configure_evaluate."
+                )
+            settings = Settings(
+                round=round_number,
+                client=client,
+                attempt=state.attempt,
+                noise_multiplier=float(self._mechanism.local_noise_multipliers(np.array([client]))[0]),
+            )
             found[client] = Message(
-                _own_copy(
-                    message.content,
-                    {ROUND: round_number, CLIENT: client, ATTEMPT: state.attempt, NOISE: float(noise[0])},
-                ),
+                settings.added_to(message.content),
                 dst_node_id=message.metadata.dst_node_id,
                 message_type=message.metadata.message_type,
                 group_id=str(round_number),
@@ -181,18 +189,6 @@ class StockAlgorithm:
                 raise FedprivError(
                     f"Round {round_number}: {self._name} failed: {type(error).__name__}: {error}"
                 ) from error
-
-
-def _own_copy(content: RecordDict, settings: Mapping[str, Any]) -> RecordDict:
-    """A copy of every record, with ``settings`` in the (first) ConfigRecord."""
-    copied = RecordDict({key: record.copy() for key, record in content.items()})
-    if not copied.config_records:
-        copied["config"] = ConfigRecord()
-    first = next(iter(copied.config_records.values()))
-    for name, value in settings.items():
-        if not (isinstance(value, float) and np.isnan(value)):
-            first[name] = value
-    return copied
 
 
 def _exchange(grid: Grid, nodes: StockNodes, sent: Mapping[int, Message]) -> dict[int, Message]:

@@ -1,7 +1,4 @@
-"""A ClientApp in Flower's own dialect: arrays and a config come in, trained arrays and metrics go out.
-
-What fedpriv's server adds to a message's config, and what a client adds to its reply, is named here.
-"""
+"""A ClientApp in Flower's own dialect: arrays and a config come in, trained arrays and metrics go out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +11,15 @@ from flwr.clientapp import ClientApp
 from fedpriv.errors import FedprivError
 from fedpriv.streams import Streams
 
+from .client_app import check_population
+from .discretion import needed_only, unmeasured
 from .messages import DROPPED, FAILED, EvaluateTask, TrainReply, TrainTask
 from .node import Node
+from .stock_settings import ROUND, Settings
 from .stock_world import global_coins, quiet_flower
 
 App = Callable[[Message, Context], Message]
 
-# In the config of a message, beside what the strategy says.
-ROUND = "server-round"  # Flower's own key
-CLIENT, ATTEMPT, NOISE = "fedpriv.client", "fedpriv.attempt", "fedpriv.noise-multiplier"
 # A ConfigRecord of a reply: metrics on training data, which are taken out before the strategy sees the reply.
 DIAGNOSTICS = "fedpriv.diagnostics"
 # The message type by which fedpriv itself, and no strategy, asks for metrics.
@@ -31,37 +28,40 @@ EVALUATE_DIAGNOSTICS = "evaluate.diagnostics"
 UNAVAILABLE, RAISED = 5, 2
 
 
-def make_stock_client_app(node: Node, *, private: bool, mods: Sequence[Any]) -> ClientApp:
+def make_stock_client_app(node: Node, *, private: bool, discreet: bool, mods: Sequence[Any]) -> ClientApp:
     """A ClientApp for stock strategies: the client that a message (or the node's config) names trains or evaluates.
 
     Args:
         node: with weight 1 for every client.
         private: whether clients run DP-SGD. Then a strategy is told nothing but the private parameters and the number
             of examples, which counts as public: a loss or an accuracy would be a second release.
+        discreet: whether fedpriv's own server, too, is told only what the algorithm needs, and no diagnostics.
         mods: Flower mods around training.
     """
     app = ClientApp()
 
     @app.train(mods=list(mods))
     def train(message: Message, context: Context) -> Message:
-        key, arrays, settings = _asked(message.content)
-        if private and NOISE not in settings:
+        settings = Settings.of(message.content, context)
+        client, (key, arrays) = settings.client, _asked(message.content, settings)
+        check_population(node, [client])
+        if private and np.isnan(settings.noise_multiplier) and node.data.client_sizes[client] > 0:
             raise FedprivError("A message without a noise multiplier: its sender keeps no ledger. Nothing was trained.")
-        client = client_of(settings, context)
         parameters = arrays.to_torch_state_dict()
         reply = node.train(
             TrainTask(
-                round=int(settings[ROUND]),
-                attempt=int(settings.get(ATTEMPT, 0)),
+                round=settings.round,
+                attempt=settings.attempt,
                 parameters=parameters,
                 broadcast={},
                 chunk_ids=(0,),
                 chunks=((client,),),
-                noise_multipliers=np.array([float(settings.get(NOISE, np.nan))]),
+                noise_multipliers=np.array([settings.noise_multiplier]),
                 states={},
                 each=True,
             )
         )
+        reply = needed_only(reply) if discreet else reply
         if reply.status[0] in (DROPPED, FAILED):
             code = UNAVAILABLE if reply.status[0] == DROPPED else RAISED
             return Message(Error(code, reply.failures.get(client, "dropped out")), reply_to=message)
@@ -79,8 +79,9 @@ def make_stock_client_app(node: Node, *, private: bool, mods: Sequence[Any]) -> 
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        _, arrays, settings = _asked(message.content)
-        client = client_of(settings, context)
+        settings = Settings.of(message.content, context)
+        client, (_, arrays) = settings.client, _asked(message.content, settings)
+        check_population(node, [client])
         reply = node.evaluate(EvaluateTask(parameters=arrays.to_torch_state_dict(), clients=(client,), states={}))
         measured = {name: float(values[0]) for name, values in reply.metrics.items()}
         examples = int(np.nan_to_num(measured.pop("examples")))
@@ -89,7 +90,8 @@ def make_stock_client_app(node: Node, *, private: bool, mods: Sequence[Any]) -> 
 
     @app.evaluate("diagnostics")
     def diagnose(message: Message, context: Context) -> Message:
-        reply = node.evaluate(EvaluateTask.from_record(message.content))
+        task = EvaluateTask.from_record(message.content)
+        reply = unmeasured(task) if discreet else node.evaluate(task)
         return Message(reply.to_record(), reply_to=message)
 
     return app
@@ -112,11 +114,11 @@ class HostedApp:
     run_config: Mapping[str, Any]
 
     def __call__(self, message: Message, context: Context) -> Message:
-        settings = settings_of(message.content)
-        client = client_of(settings, context)
-        context.node_config = {"partition-id": client, "num-partitions": self.num_clients, **context.node_config}
+        settings = Settings.of(message.content, context)
+        partition = {"partition-id": settings.client, "num-partitions": self.num_clients}
+        context.node_config = {**partition, **context.node_config}
         context.run_config = {**self.run_config, **context.run_config}
-        rng = self.streams.rng("training", int(settings.get(ROUND, 0)), client, 1)
+        rng = self.streams.rng("training", settings.round, settings.client, 1)
         with quiet_flower(), global_coins(rng):
             try:
                 return self.app(message, context)
@@ -124,27 +126,18 @@ class HostedApp:
                 return Message(Error(RAISED, f"{type(error).__name__}: {error}"), reply_to=message)
 
 
-def settings_of(content: RecordDict) -> dict[str, Any]:
-    """Everything that a message's ConfigRecords say."""
-    return {name: value for record in content.config_records.values() for name, value in record.items()}
-
-
-def client_of(settings: Mapping[str, Any], context: Context) -> int:
-    """The client that is meant: by the message, else by the node's own config, else by its id (k + 1 hosts k)."""
-    return int(settings.get(CLIENT, context.node_config.get("partition-id", context.node_id - 1)))
-
-
-def _asked(content: RecordDict) -> tuple[str, ArrayRecord, dict[str, Any]]:
-    """The message's one ArrayRecord under its key, and its settings."""
-    arrays, settings = dict(content.array_records), settings_of(content)
-    if len(arrays) != 1 or ROUND not in settings:
+def _asked(content: RecordDict, settings: Settings) -> tuple[str, ArrayRecord]:
+    """The message's one ArrayRecord, under its key."""
+    arrays = dict(content.array_records)
+    if len(arrays) != 1 or settings.round < 1:
+        said = sorted(name for record in content.config_records.values() for name in record)
         raise FedprivError(
             f"fedpriv's clients take one ArrayRecord and a ConfigRecord with {ROUND}, but the strategy sent "
-            f"{len(arrays)} ArrayRecords and the settings {sorted(settings)}. Give strategy.client_app the ClientApp "
+            f"{len(arrays)} ArrayRecords and the settings {said}. Give strategy.client_app the ClientApp "
             "that the strategy was written for."
         )
     ((key, record),) = arrays.items()
-    return key, record, settings
+    return key, record
 
 
 def _diagnostics(reply: TrainReply) -> dict[str, float]:
