@@ -240,6 +240,28 @@ def test_a_bad_example_does_not_silence_the_others(new_streams):
     assert np.allclose(clean, dirty, atol=1e-6)
 
 
+class FoldsPositions(nn.Module):
+    """Every position becomes a row of its own, and would be clipped by itself."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x.flatten(0, 1)).relu()).unflatten(0, (len(x), -1)).mean(1)
+
+
+def test_rows_that_are_no_examples_are_never_clipped_and_sent(new_streams):
+    bench = Bench(
+        streams=new_streams(0), model=FoldsPositions(), batches=Everything(batch_size=4, local_epochs=1)
+    )
+    [result], gradients = bench.train(bench.work(classes(4, 5, 6), noise_multiplier=1.0))
+    assert result.update is None
+    assert "not one row for each of the 4 examples" in result.failure
+    assert len(gradients) == 0
+
+
 def test_planted_fault_no_clipping_is_caught(new_streams, monkeypatch):
     """The measurement above sees a sensitivity that is too large."""
     x, y = classes(8, 6)

@@ -169,7 +169,7 @@ class Experiment:
         """Every purpose's key; with a secret, it keys all coins that a proof relies on.
 
         Rounds released again under another ``attempt`` are accounted as independent releases: a cohort whose
-        sampling amplifies is drawn anew. (Batches and noise have the attempt in their position.)
+        sampling amplifies is drawn anew. (Batches, noise and the models' coins have the attempt in their position.)
         """
         seeds = self.config.seeds
         keys: dict[str, bytes] = {}
@@ -177,9 +177,12 @@ class Experiment:
             seed = getattr(seeds, name)
             given = seed if isinstance(seed, int) else self.config.seed
             keys.update(dict.fromkeys(purposes, seed_key(given)))
-        amplified = self.config.privacy.mechanism == "central"
+        mechanism = self.config.privacy.mechanism
+        amplified = mechanism == "central"
+        # at example level a proof says nothing of one who knows which units dropout layers left out for whom
+        also = {"central": ["cohort"], "example": ["training"]}.get(mechanism, [])
         if noise_key is not None:
-            secret = ["noise", "commitment", "batches", *(["cohort"] if amplified else [])]
+            secret = ["noise", "commitment", "batches", *also]
             key = hashlib.sha256(b"fedpriv noise key" + noise_key).digest()
             keys.update(dict.fromkeys(secret, key))
         if attempt > 0 and amplified:

@@ -102,16 +102,16 @@ class Node:
         return self.dropout > 0 and self.streams.rng("dropout", round_number, client).random() < self.dropout
 
     def _work(self, task: TrainTask, client: int, noise_multiplier: float) -> ClientWork:
-        position = (task.round, client)
+        # another attempt, other coins: shared ones would void the amplification that both are accounted with
+        position = (task.round, client, task.attempt)
         return ClientWork(
             client_id=client,
             examples=partial(self.data.client, client),
             state=task.states.get(client, {}),
             broadcast=task.broadcast,
             noise_multiplier=noise_multiplier,
-            # another attempt, other coins: shared ones would void the amplification that both are accounted with
-            batches=self.streams.rng("batches", *position, task.attempt),
-            noise=self.streams.torch_generator("noise", *position, task.attempt, device=self.device),
+            batches=self.streams.rng("batches", *position),
+            noise=self.streams.torch_generator("noise", *position, device=self.device),
             torch_state=self.streams.torch_state("training", *position),
         )
 

@@ -1,6 +1,7 @@
 """The one interface of local training: K clients from the same start, each with its own coins."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +23,8 @@ class ClientWork:
         noise_multiplier: of each local step at example level; NaN where local steps are not private.
         batches: coins of the client's batches.
         noise: generator of the client's noise, used for nothing else.
-        torch_state: state of torch's own generator while the model runs (dropout layers and the like).
+        torch_state: state of torch's own generator while the model runs (dropout layers and the like); what an
+            accelerator draws is keyed by it, too.
     """
 
     client_id: int
@@ -74,11 +76,21 @@ def isolated(
     """Runs ``train_one`` client by client; one that raises is a failed client, not a failed round."""
     for item in work:
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.set_rng_state(item.torch_state)
+            with _coins_of(item.torch_state):
                 result = train_one(start, item)
         except Exception as error:
-            result = ClientResult(
-                client_id=item.client_id, update=None, failure=f"{type(error).__name__}: {error}"
-            )
+            result = ClientResult(client_id=item.client_id, update=None, failure=f"{type(error).__name__}: {error}")
         yield result
+
+
+@contextmanager
+def _coins_of(state: torch.Tensor) -> Iterator[None]:
+    """Torch's own generators, those of CUDA devices in use among them, from this state; afterwards as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.set_rng_state(state)
+        if devices:
+            coins = torch.Generator()
+            coins.set_state(state)
+            torch.cuda.manual_seed_all(int(torch.randint(2**63 - 1, (), generator=coins)))
+        yield

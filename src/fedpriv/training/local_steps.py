@@ -1,6 +1,6 @@
 """What every engine does around a local step."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +13,44 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 def trainable(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that learn."""
     return [p for p in model.parameters() if p.requires_grad]
+
+
+class Pristine:
+    """A model as it was built: what one client leaves in it, beyond the parameters that travel, is no other's to meet.
+
+    Args:
+        model: as every client shall find it.
+        layout: the parameters that are overwritten for every client anyway.
+    """
+
+    def __init__(self, model: nn.Module, layout: ParameterLayout) -> None:
+        self._model = model
+        self._learns = {name: p.requires_grad for name, p in model.named_parameters()}
+        self._values = {name: t.detach().clone() for name, t in _tensors(model) if name not in layout.names}
+
+    def restore(self) -> None:
+        """Put back frozen parameters, buffers, and which parameters learn.
+
+        Raises:
+            RuntimeError: a tensor that was there is gone, or has another shape or dtype.
+        """
+        found = dict(_tensors(self._model))
+        for name, learns in self._learns.items():
+            if name not in found:
+                raise RuntimeError(f"The model's parameter '{name}' is gone: training must leave its layers in place.")
+            found[name].requires_grad_(learns)
+        for name, value in self._values.items():
+            tensor = found.get(name)
+            if tensor is None or (tensor.shape, tensor.dtype) != (value.shape, value.dtype):
+                raise RuntimeError(f"The model's '{name}' was replaced: training must leave its layers in place.")
+            if not torch.equal(tensor, value):
+                with torch.no_grad():
+                    tensor.copy_(value)
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 class GradientTerms:

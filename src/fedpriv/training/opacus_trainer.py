@@ -13,7 +13,7 @@ from fedpriv.models import ParameterLayout
 from fedpriv.privacy.batches import PoissonBatches
 
 from .interface import ClientResult, ClientWork, isolated
-from .local_steps import GradientTerms, OptimizerFactory, trainable
+from .local_steps import GradientTerms, OptimizerFactory, Pristine, trainable
 from .rules import LocalRule
 from .tasks import Task
 
@@ -55,6 +55,7 @@ class OpacusTrainer:
     ) -> None:
         self._model = model
         self._grad_sampler = GradSampleModule(model, loss_reduction="sum")
+        self._pristine = Pristine(model, layout)
         self._layout = layout
         self._task = task
         self._make_optimizer = make_optimizer
@@ -69,6 +70,7 @@ class OpacusTrainer:
 
     def _train_client(self, start: torch.Tensor, work: ClientWork) -> ClientResult:
         x, y = (tensor.to(self._device) for tensor in work.examples())
+        self._pristine.restore()
         self._layout.load_into(self._model, start)
         self._rule.begin(self._model, work.state)
         self._model.train()
@@ -96,7 +98,7 @@ class OpacusTrainer:
                 loss = self._task.loss_sum(self._grad_sampler(x[batch]), y[batch])
                 loss.backward()
                 seen, loss_sum = seen + len(batch), loss_sum + float(loss.detach())
-            self._clip(optimizer, batch_is_empty=len(batch) == 0)
+            self._clip(optimizer, batch_size=len(batch))
             optimizer.add_noise()
             optimizer.scale_grad()
             terms.add()
@@ -122,10 +124,13 @@ class OpacusTrainer:
             p.__dict__.pop("_current_grad_sample", None)
             p._forward_counter = 0  # type: ignore[attr-defined]
 
-    def _clip(self, optimizer: DPOptimizer, *, batch_is_empty: bool) -> None:
-        if batch_is_empty:
-            for p in optimizer.params:
+    def _clip(self, optimizer: DPOptimizer, *, batch_size: int) -> None:
+        for p in optimizer.params:
+            if batch_size == 0:
                 p.grad_sample = p.new_zeros((0, *p.shape))
+            # rows that are no examples, or two lists of them, would each be clipped by themselves
+            if not isinstance(p.grad_sample, torch.Tensor) or len(p.grad_sample) != batch_size:
+                raise RuntimeError(f"A per-example gradient has not one row for each of the {batch_size} examples.")
         optimizer.clip_and_accumulate()
         if all(bool(torch.isfinite(p.summed_grad).all()) for p in optimizer.params):
             return

@@ -1,12 +1,11 @@
 """Checks a model before anything is trained: layers that cannot be private, shapes, trainable parameters."""
 
-import copy
-import warnings
-
 import torch
 from torch import nn
 
 from fedpriv.errors import ConfigError
+
+from .probes import check_memory, check_rows
 
 _STATEFUL_NORMS = (
     nn.modules.batchnorm._BatchNorm,
@@ -42,6 +41,11 @@ def check_model(
         output_shape: what the model must return for one example.
     """
     for name, layer in model.named_modules():
+        if getattr(layer, "max_norm", None) is not None and isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            raise ConfigError(
+                f"Layer '{name}' ({type(layer).__name__}) has max_norm: it rewrites the weights of the tokens that it "
+                "meets, past every clipping. Leave max_norm out."
+            )
         if isinstance(layer, _STATEFUL_NORMS) and (
             layer.track_running_stats or isinstance(layer, nn.modules.batchnorm._BatchNorm)
         ):
@@ -62,13 +66,9 @@ def check_model(
             raise ConfigError(f"The parameter {name} is float16, too coarse for the noise of DP-SGD; use float32.")
     sample = sample.to(next(model.parameters()).device)
     check_shapes(model, sample[:2], output_shape)
-    examples = _some_examples(sample, num_tokens)
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    outputs = _outputs(model, examples)
-    _check_buffers(model, before)
-    if example_level and outputs is not None:
-        _check_examples_apart(model, examples, outputs, num_tokens)
-        _try_per_example_gradients(model, examples)
+    check_memory(model, sample, num_tokens, must_run=example_level)
+    if example_level:
+        check_rows(model, sample, num_tokens)
 
 
 def _check_per_example_gradients(model: nn.Module) -> None:
@@ -106,64 +106,3 @@ def check_shapes(model: nn.Module, sample: torch.Tensor, output_shape: tuple[int
             f"For {len(sample)} examples the model returns {shape}, but this task asks for {expected}: one value per "
             "class, or one in all for task=binary, regression and survival."
         )
-
-
-def _check_buffers(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
-    """What a layer of the user's own remembers of its inputs would leave the client unclipped, too."""
-    for name, buffer in model.named_buffers():
-        if name not in before or not torch.equal(before[name], buffer):
-            raise ConfigError(
-                f"The model's buffer '{name}' changes while it trains, which no privacy mechanism here covers. "
-                "Use a layer without running statistics."
-            )
-
-
-def _check_examples_apart(
-    model: nn.Module, examples: torch.Tensor, outputs: torch.Tensor, num_tokens: int | None
-) -> None:
-    """An output may depend on its own example only; otherwise clipping per example bounds nothing."""
-    others = 1 - examples[1:] if num_tokens is None else num_tokens - 1 - examples[1:]
-    mixed = _outputs(model, torch.cat([examples[:1], others]))
-    if mixed is not None and not torch.allclose(outputs[0], mixed[0], rtol=1e-3, atol=1e-4):
-        raise ConfigError(
-            "The model mixes the examples of a batch: an output changes with the other examples, so that no "
-            "example's influence can be clipped. Normalise within each example (GroupNorm, LayerNorm)."
-        )
-
-
-def _try_per_example_gradients(model: nn.Module, examples: torch.Tensor) -> None:
-    from opacus.grad_sample import GradSampleModule
-
-    trial = copy.deepcopy(model)
-    try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
-            GradSampleModule(trial, loss_reduction="sum")(examples).sum().backward()
-    except Exception as error:
-        raise ConfigError(
-            f"Opacus cannot compute the model's per-example gradients: {type(error).__name__}: {error}. "
-            "Use layers that Opacus supports."
-        ) from error
-    for name, parameter in trial.named_parameters():
-        if parameter.requires_grad and getattr(parameter, "grad_sample", None) is None:
-            raise ConfigError(
-                f"The model's parameter '{name}' takes no part in the output, so it has no per-example gradient; "
-                "remove it, or set its requires_grad to False."
-            )
-
-
-def _some_examples(sample: torch.Tensor, num_tokens: int | None) -> torch.Tensor:
-    """Zeros and ones for pixels and features, any token for tokens."""
-    coins = torch.Generator().manual_seed(0)
-    examples = torch.randint(0, 2 if num_tokens is None else num_tokens, sample.shape, generator=coins)
-    return examples.to(sample.device, sample.dtype)
-
-
-def _outputs(model: nn.Module, examples: torch.Tensor) -> torch.Tensor | None:
-    """In training mode, with the same coins each time; None where the model has no answer to such examples."""
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            outputs: torch.Tensor = model(examples)
-    except Exception:  # a client that raises is the round's business
-        return None
-    return outputs

@@ -9,7 +9,7 @@ from torch import nn
 from fedpriv.models import ParameterLayout
 
 from .interface import ClientResult, ClientWork, isolated
-from .local_steps import GradientTerms, OptimizerFactory, trainable
+from .local_steps import GradientTerms, OptimizerFactory, Pristine, trainable
 from .rules import LocalRule
 from .tasks import Task
 
@@ -37,10 +37,14 @@ class SgdTrainer:
     rule: LocalRule
     device: torch.device
 
+    def __post_init__(self) -> None:
+        self._pristine = Pristine(self.model, self.layout)
+
     def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
         return isolated(self._train_client, start, work)
 
     def _train_client(self, start: torch.Tensor, work: ClientWork) -> ClientResult:
+        self._pristine.restore()
         self.layout.load_into(self.model, start)
         self.rule.begin(self.model, work.state)
         self.model.train()

@@ -1,0 +1,263 @@
+"""Trial runs of a model before training: what it remembers, and whether a row of its gradients is one example's.
+
+All on copies, on the CPU, whose trainable parameters are moved at random: a gate that starts at zero, such as
+LoRA's, hides nothing then.
+"""
+
+import copy
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpriv.errors import ConfigError
+
+_ADVICE = (
+    "No example's influence can be clipped then. Keep the batch the first dimension of every layer's input "
+    "(Linear takes (batch, ..., features)) and normalise within each example (GroupNorm, LayerNorm)."
+)
+
+Rows = dict[str, torch.Tensor]
+
+
+def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None, *, must_run: bool) -> None:
+    """Raises ConfigError where a training pass leaves something in the model that the next client would meet.
+
+    Args:
+        must_run: whether a model that raises is refused; else it is the business of the rounds.
+    """
+    examples, others = (_random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
+    trial = _moved(model)
+    fresh = copy.deepcopy(trial)
+    before = {name: tensor.detach().clone() for name, tensor in _tensors(trial)}
+    try:
+        _outputs(trial, others)
+        after, alone = _outputs(trial, examples), _outputs(fresh, examples)
+    except Exception as error:
+        if must_run:
+            raise ConfigError(f"The model raises in a training pass: {type(error).__name__}: {error}.") from error
+        return
+    for name, tensor in _tensors(trial):
+        if name not in before or not _equal(before[name], tensor):
+            kind = "parameter" if name in dict(trial.named_parameters()) else "buffer"
+            raise ConfigError(
+                f"The model's {kind} '{name}' changes while it trains, by no optimizer, which no privacy mechanism "
+                "here covers. Use a layer without running statistics."
+            )
+    comparable = isinstance(after, torch.Tensor) and isinstance(alone, torch.Tensor)
+    if comparable and _differ(after, alone, tolerance=1e-5):
+        raise ConfigError(
+            f"The model remembers examples{_where(trial, fresh)}: its outputs change with what it has seen before, "
+            "which no privacy mechanism here covers. Compute outputs from the example and the parameters alone."
+        )
+
+
+def check_rows(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
+    """Raises ConfigError unless row i of every per-example gradient is the gradient of example i.
+
+    In training mode, with the same coins each time, output i and row i do not change with the other examples; and
+    with dropout off, row i is what autograd finds for example i as a batch of its own.
+    """
+    from opacus.grad_sample import GradSampleModule
+
+    examples, others = (_random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
+    trial, plain = _moved(model), _moved(model)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            hooked = GradSampleModule(trial, loss_reduction="sum")
+    except Exception as error:
+        raise _not_computed(error) from error
+    rows = _rows(hooked, examples)
+    outputs = _finite(_outputs(plain, examples))
+    for i in range(len(examples)):
+        if _differ(_outputs(plain, _among(others, examples, i))[i], outputs[i], tolerance=1e-4):
+            raise ConfigError(
+                f"The model mixes the examples of a batch: an output changes with the other examples. {_ADVICE}"
+            )
+    name = _first_difference(_rows(hooked, _among(others, examples, 1)), rows, 1, tolerance=1e-3)
+    if name is not None:
+        raise ConfigError(
+            f"The model mixes the examples of a batch: an example's gradient of '{name}' changes with the other "
+            f"examples. {_ADVICE}"
+        )
+    _quiet(hooked)
+    _quiet(plain)
+    rows = _rows(hooked, examples)
+    for i in range(len(examples)):
+        # a batch of another size is summed in another order, which may move a unit across the kink of a ReLU
+        name = _first_difference(rows, _alone(plain, examples, i), i, tolerance=0.03)
+        if name is not None:
+            raise ConfigError(
+                f"Opacus' per-example gradient of the parameter '{name}' is not that of the example alone. Use weights "
+                "only by calling their layer, and nothing that depends on the size of the batch."
+            )
+
+
+def _rows(hooked: nn.Module, examples: torch.Tensor) -> Rows:
+    """Per-example gradients by Opacus, each of shape (batch, *parameter)."""
+    parameters = {name.removeprefix("_module."): p for name, p in hooked.named_parameters() if p.requires_grad}
+    for p in parameters.values():
+        p.grad = p.grad_sample = None  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            _projected(_outputs(hooked, examples)).backward()
+    except Exception as error:
+        raise _not_computed(error) from error
+    rows = {name: p.grad_sample for name, p in parameters.items()}  # type: ignore[attr-defined]
+    for name, found in rows.items():
+        if found is None:
+            raise ConfigError(
+                f"The model's parameter '{name}' takes no part in the output, so it has no per-example gradient; "
+                "remove it, or set its requires_grad to False."
+            )
+        count = len(found) if isinstance(found, torch.Tensor) else sum(map(len, found))
+        if not isinstance(found, torch.Tensor) or count != len(examples):
+            raise ConfigError(
+                f"The per-example gradient of the model's parameter '{name}' has {count} rows for {len(examples)} "
+                f"examples. {_ADVICE}"
+            )
+        _finite(found)
+    return rows
+
+
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    if not bool(torch.isfinite(values).all()):
+        raise ConfigError(
+            "The model's outputs or gradients are not finite for examples between 0 and 2 and parameters near its "
+            "own, so that its per-example gradients cannot be checked. Bound what it takes logarithms or roots of."
+        )
+    return values
+
+
+def _among(others: torch.Tensor, examples: torch.Tensor, i: int) -> torch.Tensor:
+    """The others, but example i in its place."""
+    mixed = others.clone()
+    mixed[i] = examples[i]
+    return mixed
+
+
+def _alone(plain: nn.Module, examples: torch.Tensor, i: int) -> Rows:
+    """What autograd finds for example i as a batch of its own, in row i."""
+    parameters = {name: p for name, p in plain.named_parameters() if p.requires_grad}
+    try:
+        loss = _projected(_outputs(plain, examples[i : i + 1]))
+        found = torch.autograd.grad(loss, tuple(parameters.values()), allow_unused=True)
+    except Exception as error:
+        raise ConfigError(f"The model fails with a batch of one example: {type(error).__name__}: {error}.") from error
+    gradients = zip(parameters.items(), found, strict=True)
+    return {name: (torch.zeros_like(p) if g is None else g).expand(i + 1, *p.shape) for (name, p), g in gradients}
+
+
+def _projected(outputs: torch.Tensor) -> torch.Tensor:
+    """A sum over examples that weighs all outputs of an example differently."""
+    weights = torch.randn(outputs.shape[1:], generator=torch.Generator().manual_seed(3)).to(outputs.dtype)
+    return (outputs * weights).sum()
+
+
+def _quiet(model: nn.Module) -> None:
+    """No dropout: only layers with parameters of their own that learn stay in training mode, as Opacus' hooks ask."""
+    for module in model.modules():
+        module.training = any(p.requires_grad for p in module.parameters(recurse=False))
+
+
+def _outputs(model: nn.Module, examples: torch.Tensor) -> Any:
+    """With the same coins each time."""
+    with _fixed_coins(), torch.enable_grad():
+        return model(examples)
+
+
+@contextmanager
+def _fixed_coins() -> Iterator[None]:
+    """All global generators from the same start, and as they were afterwards."""
+    states = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        try:
+            yield
+        finally:
+            np.random.set_state(states[0])
+            random.setstate(states[1])
+
+
+def _moved(model: nn.Module) -> nn.Module:
+    """A copy whose trainable parameters are moved, by half of what layers of such width usually start from."""
+    try:
+        moved = copy.deepcopy(model).cpu().train()
+    except Exception as error:
+        raise ConfigError(
+            f"The model cannot be copied (copy.deepcopy: {type(error).__name__}: {error}), so it cannot be checked. "
+            "Keep no results of earlier passes in it, and use torch.nn.utils.parametrizations for weight norms."
+        ) from error
+    coins = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in moved.parameters():
+            if p.requires_grad:
+                width = p[0].numel() if p.dim() > 1 else 25
+                p.add_(torch.randn(p.shape, generator=coins).to(p.dtype), alpha=0.5 * max(width, 1) ** -0.5)
+    return moved
+
+
+def _random_examples(sample: torch.Tensor, num_tokens: int | None, *, seed: int) -> torch.Tensor:
+    """Any token for tokens; else numbers in [0, 2), so that a column that is an index is 0 or 1."""
+    coins = torch.Generator().manual_seed(seed)
+    if sample.is_floating_point():
+        return (2 * torch.rand(sample.shape, generator=coins)).to(sample.dtype)
+    return torch.randint(0, num_tokens or 2, sample.shape, generator=coins).to(sample.dtype)
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
+
+
+def _differ(one: torch.Tensor, other: torch.Tensor, *, tolerance: float) -> bool:
+    """By more than ``tolerance``, relative to the largest value."""
+    if one.shape != other.shape:
+        return True
+    one, other = one.detach(), other.detach()
+    return float((one - other).abs().max()) > tolerance * float(other.abs().max())
+
+
+def _first_difference(found: Rows, expected: Rows, i: int, *, tolerance: float) -> str | None:
+    """The first parameter whose row i is another, relative to its length; next to the whole gradient's, nothing."""
+    whole = float(torch.stack([rows[i].double().norm() for rows in expected.values()]).norm())
+    for name, rows in expected.items():
+        error, length = float((rows[i] - found[name][i]).double().norm()), float(rows[i].double().norm())
+        if error > tolerance * (length + 0.1 * whole):
+            return name
+    return None
+
+
+def _where(trial: nn.Module, fresh: nn.Module) -> str:
+    """The attributes of number or tensor that a pass has changed."""
+    unseen = dict(fresh.named_modules())
+    for name, module in trial.named_modules():
+        for key, value in vars(module).items():
+            if key.startswith("_") or not isinstance(value, torch.Tensor | np.ndarray | int | float):
+                continue
+            before = vars(unseen[name]).get(key) if name in unseen else None
+            if before is None or not np.array_equal(_plain(value), _plain(before)):
+                return f" in the attribute '{name}.{key}'".replace("'.", "'")
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _not_computed(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"Opacus cannot compute the model's per-example gradients: {type(error).__name__}: {error}. "
+        "Use layers that Opacus supports."
+    )
