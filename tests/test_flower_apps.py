@@ -395,4 +395,4 @@ def test_a_real_superlink_and_supernodes_run_it(tmp_path, run_digits):
     assert (tmp_path / "out").exists(), told
     folder = only_run(tmp_path / "out")
     assert run_json(folder)["status"] == "completed", told
-    assert Result.of(folder) == Result.of(run_digits(FOUR[1], "rounds=1").folder)
+    assert _released(folder) == _released(run_digits(FOUR[1], "rounds=1").folder)

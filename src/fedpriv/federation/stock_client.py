@@ -102,7 +102,7 @@ class HostedApp:
     """A ClientApp, anyone's, as Flower would run it on a node.
 
     Its context says which partition it holds, a client that raises answers with an error, and the coins it takes from
-    global generators are a function of round and client.
+    global generators are a function of round, client and attempt.
 
     Args:
         run_config: what the app finds in ``context.run_config``, where Flower has not put it already.
@@ -118,7 +118,7 @@ class HostedApp:
         partition = {"partition-id": settings.client, "num-partitions": self.num_clients}
         context.node_config = {**partition, **context.node_config}
         context.run_config = {**self.run_config, **context.run_config}
-        rng = self.streams.rng("training", settings.round, settings.client, 1)
+        rng = self.streams.rng("training", settings.round, settings.client, settings.attempt, 1)
         with quiet_flower(), global_coins(rng):
             try:
                 return self.app(message, context)
