@@ -16,6 +16,7 @@ from fedpriv.config import MODEL_KEYS, Config, run_id
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.client_side import (
+    check_function,
     check_optimizer,
     local_function,
     local_optimizer,
@@ -102,7 +103,8 @@ class Experiment:
         if self.is_stock:
             check_flower(self.config, num_clients=len(self.data.population_ids))
         if self.config.training.function is not None:
-            local_function(self.config)
+            x, y = (tensor.to(self.device) for tensor in next(self.data.test_batches(2)))
+            check_function(local_function(self.config), self.new_model(), x, y)
         self.privacy.check()
 
     def _check_model(self) -> None:

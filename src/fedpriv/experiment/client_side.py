@@ -4,11 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
+from fedpriv.federation import global_coins
 from fedpriv.models import ParameterLayout
 from fedpriv.targets import partial_target
 from fedpriv.training.rules import FedNovaRule, LocalRule, PersonalLayersRule, PlainRule, ScaffoldRule
@@ -77,6 +80,22 @@ def local_rule(model: nn.Module, config: Config) -> LocalRule:
         )
         return PersonalLayersRule(layout=layout, initial=layout.from_module(model))
     return PlainRule()
+
+
+def check_function(function: Callable[..., Any], model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
+    """A trial on a model and two test examples that nobody keeps.
+
+    Raises:
+        ConfigError: in the words of what the function raised.
+    """
+    try:
+        with global_coins(np.random.default_rng(0)):
+            function(model, DataLoader(TensorDataset(x, y), batch_size=2))
+    except Exception as error:
+        raise ConfigError(
+            f"training.function failed on two examples: {type(error).__name__}: {error}. It is called as "
+            "function(model, loader, ...), and the loader gives pairs (x, y) of tensors."
+        ) from error
 
 
 def local_function(config: Config) -> Callable[..., Any]:

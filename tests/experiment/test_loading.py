@@ -118,3 +118,13 @@ def test_code_of_ones_own_is_a_caveat(tmp_path, monkeypatch):
     config = compose(["experiment=digits_smoke", "model._target_=mine_net.Net"], config_dir=None)
     [caveat] = Experiment.assemble(config).privacy.caveats
     assert "own code (mine_net)" in caveat
+
+
+def test_a_training_function_for_other_batches_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    from fedpriv.experiment import Experiment
+
+    (tmp_path / "dictlike.py").write_text("def train(net, loader):\n    for batch in loader:\n        batch['image']\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    overrides = ["experiment=digits_smoke", "privacy=none", "training.function={_target_: dictlike.train}"]
+    with pytest.raises(ConfigError, match=r"failed on two examples: TypeError.*pairs \(x, y\)"):
+        Experiment.assemble(compose(overrides, config_dir=None))
