@@ -128,3 +128,12 @@ def test_a_training_function_for_other_batches_is_told_before_anything_is_writte
     overrides = ["experiment=digits_smoke", "privacy=none", "training.function={_target_: dictlike.train}"]
     with pytest.raises(ConfigError, match=r"failed on two examples: TypeError.*pairs \(x, y\)"):
         Experiment.assemble(compose(overrides, config_dir=None))
+
+
+def test_a_delta_that_promises_little_is_noted(run_digits, silent_reporter):
+    told = []
+    silent_reporter.started = lambda folder, *, rounds_done, last_round, notes: told.extend(notes)
+    central = ("privacy=central", "sampling=all", "partition.num_clients=5", "rounds=1")
+    run_digits(*central, reporter=silent_reporter)
+    assert len(told) == 1
+    assert told[0].startswith("delta is 0.17 (n^-1.1 with n = 5)")

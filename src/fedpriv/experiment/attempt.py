@@ -48,6 +48,7 @@ from fedpriv.streams import Streams
 
 _CHECKPOINT_SECONDS = 2.0
 _NODE_SECONDS = 600.0
+_LARGE_DELTA = 0.01
 _BUDGET_SLACK = 1e-9  # relative; a calibrated run shall not stop for the last bit of a float
 
 
@@ -194,6 +195,13 @@ class Attempt:
             notes.append(f"model.init lacks {', '.join(fresh[:3])}{more}: these start at random")
         if self._server_is_adversary and self.experiment.config.evaluation.clients:
             notes.append("evaluation.clients is off: with privacy=example nodes tell a server elsewhere no diagnostics")
+        if self.experiment.config.privacy.mechanism != "none":
+            delta, rule = self.experiment.privacy.delta
+            if delta > _LARGE_DELTA:
+                notes.append(
+                    f"delta is {delta:.2g} ({rule}): a promise that may fail so often says little, whatever epsilon is. "
+                    "More units, or a smaller privacy.delta."
+                )
         if attempt != self.start.attempt:
             notes.append(
                 "rounds that were released but not checkpointed are released again, and paid for again"
