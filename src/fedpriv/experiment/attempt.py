@@ -199,7 +199,7 @@ class Attempt:
             delta, rule = self.experiment.privacy.delta
             if delta > _LARGE_DELTA:
                 notes.append(
-                    f"delta is {delta:.2g} ({rule}): a promise that may fail so often says little, whatever epsilon is. "
+                    f"delta is {delta:.2g} ({rule}): a promise that may fail so often says little at any epsilon. "
                     "More units, or a smaller privacy.delta."
                 )
         if attempt != self.start.attempt:

@@ -51,7 +51,7 @@ def check_model(
         ):
             raise ConfigError(
                 f"Layer '{name}' ({type(layer).__name__}) mixes or remembers examples of a batch, which no "
-                "privacy mechanism here covers; runs without privacy, which are what private ones are compared with, do "
+                "privacy mechanism here covers; runs without privacy, which private ones are compared with, do "
                 "without it too. Use GroupNorm, or set fix_model=true to have it replaced."
             )
     if example_level:
