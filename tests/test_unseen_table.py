@@ -1,8 +1,10 @@
 """A table that nobody has seen before: described, run, and told about where it is wrong."""
 
 import csv
+import gzip
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -55,10 +57,30 @@ def test_it_is_described_and_runs(odd_table, command, tmp_path):
 def test_without_a_file_the_block_is_printed(odd_table, command):
     outcome = command("data", "describe", odd_table.name)
     assert outcome.code == 0
-    assert "\n# mine/data/NAME.yaml\n" in outcome.out
+    assert "\n# mine/data/odd_table.yaml\n" in outcome.out
     assert "\ndefaults: [table, _self_]\n" in outcome.out
     assert "The label is a guess: 'Krank?'" in " ".join(outcome.out.split())
-    assert "fedpriv run --config-dir=mine data=NAME model=logistic partition=iid" in outcome.out
+    run = "fedpriv run --config-dir=mine data=odd_table model=logistic partition=iid name=odd_table"
+    assert run in outcome.out
+
+
+def test_the_command_that_describe_tells_runs(odd_table, command, tmp_path):
+    """Also under a name that a shell must be told in quotes."""
+    for output in ("mine/data/odd.yaml", "mine/data/odd two.yaml"):
+        told = command("data", "describe", odd_table.name, "-o", output).out
+        words = shlex.split(re.search(r"fedpriv (run .*)", told)[1])
+        assert command(*words, "rounds=1", "privacy=none").code == 0
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"odd", "odd two"}
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [("table.csv", "my_table"), ("2020-übung.csv.gz", "my_2020-_bung"), ("日本.csv", "my_data"), ("a.b.csv", "a_b")],
+)
+def test_a_block_is_never_called_as_a_choice_that_there_is(name, choice, odd_table, command, tmp_path):
+    content = odd_table.read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    assert f"data={choice} " in command("data", "describe", name).out
 
 
 def test_an_experiment_can_hold_the_block(odd_table, command, tmp_path):
@@ -82,7 +104,7 @@ def test_an_experiment_can_hold_the_block(odd_table, command, tmp_path):
         ("data.classes=[ja]", "is not in data.classes"),
         ("data.encoding=ascii", "is not ascii"),
         ("data.delimiter=';'", "set data.delimiter=','"),
-        ("data.numeric.same=[0,1]", "There is no key or group data.numeric.same"),
+        ("data.numeric.same=[0,1]", "a new one is given with a plus: +data.numeric.same=VALUE"),
         ("+data.numeric.same=[0,1]", "'same' has 'x' in row 1, which is no number"),
         ("data.test_fraction=2", "data.test_fraction is 2"),
         ("data.drop_missing=some", "data.drop_missing"),
@@ -102,6 +124,7 @@ def test_a_slip_is_told_in_one_line(override, message, odd_table, command):
         (["nothing.csv"], "There is nothing at nothing.csv"),
         (["odd table.csv", "--label=Gesund?"], "no column 'Gesund?' (--label)"),
         (["odd table.csv", "-o", "odd table.csv"], "odd table.csv exists already"),
+        (["odd table.csv", "-o", "mine/data/table.yaml"], "data=table is fedpriv's own"),
         ([], "PATH"),
         (["odd table.csv", "seed=1"], "unrecognized arguments: seed=1"),
     ],

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -115,19 +116,33 @@ def _describe(arguments: argparse.Namespace) -> int:
 
     from fedpriv.data.proposals import FROM_THE_DATA, propose
 
+    choice = _choice_name(arguments.path, arguments.output)
     if arguments.output is not None and arguments.output.exists():
         raise InputError(f"{arguments.output} exists already: remove it, or choose another -o FILE.")
     proposal = propose(arguments.path, label=arguments.label, user=arguments.user)
     rich.print(proposal)
-    name = "NAME" if arguments.output is None else arguments.output.stem
     if arguments.output is None:
-        print(f"\n# mine/data/{name}.yaml\n{proposal.block}")
+        print(f"\n# mine/data/{choice}.yaml\n{proposal.block}")
     else:
         _write(arguments.output, proposal.block)
         print(f"\nWritten to {arguments.output}. {FROM_THE_DATA * proposal.fitted}".rstrip())
     partition = "natural" if proposal.natural else "iid"
-    print(_HOW_TO_RUN.format(name=name, source=proposal.source, model=proposal.model, partition=partition))
+    command = f"data={choice}", f"model={proposal.model}", f"partition={partition}", f"name={choice}"
+    print(_HOW_TO_RUN.format(choice=choice, command=shlex.join(command), source=proposal.source))
     return 0
+
+
+def _choice_name(path: Path, output: Path | None) -> str:
+    """What the block is called as a choice of the group ``data``, and runs with it; never as one of fedpriv's own."""
+    from fedpriv.config import conf_dir
+
+    taken = {file.stem for file in (conf_dir() / "data").glob("*.yaml")}
+    if output is not None:
+        if output.stem in taken:
+            raise InputError(f"-o {output}: data={output.stem} is fedpriv's own. Choose another name.")
+        return output.stem
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(path.resolve().name.removesuffix(".gz")).stem).strip("_-")
+    return stem if re.match(r"[A-Za-z]", stem) and stem not in taken else f"my_{stem or 'data'}"
 
 
 def _write(file: Path, text: str) -> None:
@@ -139,8 +154,8 @@ def _write(file: Path, text: str) -> None:
 
 
 _HOW_TO_RUN = """\
-As mine/data/{name}.yaml it runs by:
-  fedpriv run --config-dir=mine data={name} model={model} partition={partition}
+As mine/data/{choice}.yaml it runs by:
+  fedpriv run --config-dir=mine {command}
 In an experiment: `- override /data: {source}` among its defaults; these keys, without `defaults`, below `data:`."""
 
 

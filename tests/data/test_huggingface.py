@@ -118,7 +118,7 @@ def test_images_are_decoded(save):
     ("odd", "message"),
     [
         (picture(0, (4, 6)), r"image 3 is 4x6 .*image 0 is 4x5.*data\.size=\[4,5\]"),
-        ({"bytes": b"no image", "path": None}, r"image 3 in 'image' cannot be read"),
+        ({"bytes": b"no image", "path": None}, r"image 3 in 'image' cannot be read \(unknown format\)"),
         (None, r"image 3 in 'image' is missing"),
     ],
 )

@@ -56,6 +56,12 @@ def test_class_folders_are_classes_in_the_order_of_their_names(animals):
     assert data.users is None
 
 
+def test_a_file_of_unknown_format_is_told_by_its_name_only(animals):
+    (animals / "cat" / "x.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"x\.png is no image that Pillow can read \(unknown format\)"):
+        load_images(animals)
+
+
 def test_relative_paths_start_at_the_root_and_a_test_folder_is_the_test(animals):
     save(animals / "test" / "dog" / "x.png", np.full((3, 2), 99))
     for name in ("cat", "dog"):

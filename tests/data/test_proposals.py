@@ -19,6 +19,7 @@ from fedpriv.data.proposals.yaml_text import scalar
 from fedpriv.errors import DataError
 from fedpriv.targets import build
 
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
@@ -131,6 +132,36 @@ def test_a_first_line_of_data_is_no_header(tmp_path):
     assert len(data.train) + len(data.test) == 40
 
 
+def test_a_first_line_with_a_missing_value_is_no_header(tmp_path):
+    rows = [f"{i / 2},{i},{'yes' if i % 2 else 'no'}\n" for i in range(40)]
+    (tmp_path / "t.csv").write_text("".join(["0.5,?,yes\n", *rows]))
+    assert keys(described(tmp_path / "t.csv"))["columns"] == ["c1", "c2", "c3"]
+
+
+def test_a_header_may_leave_the_index_without_a_name(tmp_path):
+    (tmp_path / "t.csv").write_text(",x,y\n" + "".join(f"{i},{i % 20},{i % 2}\n" for i in range(40)))
+    assert "columns" not in keys(described(tmp_path / "t.csv", label="y"))
+
+
+def test_numbers_with_leading_zeros_are_codes(tmp_path):
+    table = {
+        "zip": [f"{i % 30:05}" for i in range(60)],
+        "patient": [f"{i:04}" for i in range(60)],
+        "share": [f"0.{i % 40:02}" for i in range(60)],
+        "y": [i % 2 for i in range(60)],
+    }
+    proposal = described(write_table(tmp_path / "t.csv", table), label="y")
+    assert [row[1] for row in proposal.rows] == ["category", "id", "number", "flag"]
+    assert keys(proposal)["categorical"]["zip"][0] == "00000"
+    assert loaded(proposal).train.x.shape[1] == 31 + 1  # 30 codes, others, and the share
+
+
+def test_a_label_by_its_name_that_teaches_nothing_is_told(tmp_path):
+    table = {"x": [i / 2 for i in range(40)], "z": [i % 3 for i in range(40)], "outcome": ["yes"] * 40}
+    notes = " ".join(described(write_table(tmp_path / "t.csv", table)).notes)
+    assert "'outcome' is no label, though its name says so: it has one value" in notes
+
+
 def test_large_vocabularies_keep_the_most_frequent_values(tmp_path):
     words = [f"v{i % 200}" for i in range(1000)] + ["often"] * 50
     table = {"word": words, "y": [i % 2 for i in range(len(words))]}
@@ -163,6 +194,82 @@ def test_npz_is_described(tmp_path):
     assert proposal.fitted
 
 
+def recorded(lengths, users, label_of=lambda i: i // 25 % 3):
+    """Noise, recorded in takes of these lengths."""
+    n, take = sum(lengths), np.repeat(np.arange(len(lengths)), lengths)
+    return {
+        "signal": np.random.default_rng(0).normal(size=(n, 3)),
+        "activity": label_of(np.arange(n)),
+        "subject": np.array(users)[take],
+        "trial_id": take,
+        "time": np.arange(n),
+    }
+
+
+def test_recordings_of_sensors_become_windows(tmp_path):
+    np.savez(tmp_path / "a.npz", **recorded([200, 150, 160, 170], [1, 1, 2, 2]))
+    proposal = described(tmp_path / "a.npz")
+    block = keys(proposal)
+    names = [block[key] for key in ("features", "label", "user", "recording")]
+    assert (proposal.source, names) == ("windows", ["signal", "activity", "subject", "trial_id"])
+    assert (block["length"], block["stride"], block["test_by"]) == (50, 50, "user")
+    assert any("a window of 50 consecutive readings of one recording" in value for _, value in proposal.facts)
+    assert "midpoint and half of the range" in proposal.block
+    data = loaded(proposal)
+    assert len(data.train) + len(data.test) == sum(n // 50 for n in (200, 150, 160, 170))
+    assert np.abs(data.train.x).max() <= 1 + 1e-6
+
+
+def test_short_recordings_get_short_windows(tmp_path):
+    np.savez(tmp_path / "a.npz", **recorded([30, 20, 40, 60], [1, 1, 2, 2]))
+    assert keys(described(tmp_path / "a.npz"))["length"] == 30
+
+
+def test_users_who_come_back_to_a_label_were_recorded(tmp_path):
+    arrays = recorded([200, 150, 160, 170], [1, 1, 2, 2])
+    del arrays["trial_id"]
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert keys(described(tmp_path / "a.npz"))["recording"] is None
+    np.savez(tmp_path / "b.npz", **(arrays | {"activity": np.sort(arrays["activity"])}))  # a sorted table
+    assert described(tmp_path / "b.npz").source == "arrays"
+
+
+def test_examples_in_long_stretches_without_users_may_be_readings(tmp_path):
+    arrays = recorded([200, 150], [1, 1])
+    np.savez(tmp_path / "a.npz", x=arrays["signal"], y=arrays["activity"])
+    proposal = described(tmp_path / "a.npz")
+    assert proposal.source == "arrays"
+    assert any("data=windows" in note for note in proposal.notes)
+
+
+def test_labels_with_gaps_come_with_their_number_of_classes(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.ones((40, 3)), y=np.arange(40) % 2 + 1)
+    assert loaded(described(tmp_path / "a.npz")).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y": np.ones(40, int)}, r"the label 'y' has one class only \(1\): nothing can be learned"),
+        ({"y": np.arange(39)}, r"no array of class labels .*y \(39,\)"),
+        ({"y": -np.arange(40) % 3 - 1}, "negative"),
+        ({"x": np.full((40, 3), np.nan)}, "NaN or infinity"),
+    ],
+)
+def test_arrays_that_would_be_refused_are_not_proposed(changes, message, tmp_path):
+    np.savez(tmp_path / "a.npz", **({"x": np.ones((40, 3)), "y": np.arange(40) % 2} | changes))
+    with pytest.raises(DataError, match=message):
+        described(tmp_path / "a.npz")
+
+
+@pytest.mark.skipif(not (SHARED / "har_sp_sw").is_dir(), reason="needs the HAR recordings in ../shared/data")
+def test_the_har_recordings_are_found():
+    proposal = described(SHARED / "har_sp_sw" / "sp.npz")
+    block = keys(proposal)
+    assert (proposal.source, block["user"], block["recording"]) == ("windows", "subject", "execution")
+    assert (proposal.model, proposal.natural) == ("lstm", True)
+
+
 def test_bytes_need_no_constants_of_the_data(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.full((10, 1, 4, 4), 7, np.uint8), y=np.arange(10) % 2)
     proposal = described(tmp_path / "a.npz")
@@ -181,6 +288,9 @@ def test_idx_files_are_found_by_their_names(tmp_path):
         write(f"{part}-labels-idx1-ubyte.gz", np.arange(n) % 2)
     data = loaded(described(tmp_path / "train-images-idx3-ubyte.gz"))
     assert (len(data.train), len(data.test)) == (20, 10)
+    write("train-labels-idx1-ubyte.gz", np.zeros(20))
+    with pytest.raises(DataError, match="one class only"):
+        described(tmp_path / "train-images-idx3-ubyte.gz")
 
 
 @pytest.mark.parametrize("by_user", [False, True])
@@ -197,6 +307,17 @@ def test_folders_of_images_are_described(by_user, tmp_path):
     data = loaded(proposal)
     assert data.train.x.shape[1:] == (1, 6, 6)
     assert (data.users is not None) == by_user == proposal.natural
+
+
+def test_folders_that_cannot_be_learned_from_are_told(tmp_path):
+    for i in range(3):
+        (tmp_path / "photos" / "cat").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((6, 6), i, np.uint8)).save(tmp_path / "photos" / "cat" / f"{i}.png")
+    with pytest.raises(DataError, match=r"one class only \(cat\): nothing can be learned"):
+        described(tmp_path / "photos")
+    (tmp_path / "photos" / "dog").mkdir()
+    with pytest.raises(DataError, match=r"The class folder .*dog has no images"):
+        described(tmp_path / "photos")
 
 
 def test_plays_are_described(tmp_path):
@@ -220,6 +341,9 @@ def test_folders_of_save_to_disk_are_described(tmp_path):
         data = loaded(described(tmp_path / name, user="who"))
         assert (len(data.train), len(data.test), data.train.x.shape[1]) == (train, test, 1)
         assert np.unique(data.normalisation.apply(data.train.x)).max() == 1
+    datasets.Dataset.from_dict(rows | {"label": [1] * 20}).save_to_disk(tmp_path / "three")
+    with pytest.raises(DataError, match="'label' has one class only: nothing can be learned"):
+        described(tmp_path / "three")
 
 
 @pytest.mark.parametrize(
@@ -233,8 +357,11 @@ def test_folders_of_save_to_disk_are_described(tmp_path):
         ("a.csv", b"x,y\n1,2\n1,2,3\n", {}, "line 3 has 3 values"),
         ("a.csv", b"x,y\n1,a\n2,b\n", {"label": "z"}, r"no column 'z' \(--label\)"),
         ("a.csv", b"x,y\n1,a\n2,b\n", {"user": "X"}, r"no column 'X' \(--user\). Did you mean 'x'"),
-        ("a.csv", b"x,y\n1,a\n2,a\n", {"label": "y"}, "'y' cannot be the label: its kind is constant"),
+        ("a.csv", b"x,y\n1,a\n2,a\n", {"label": "y"}, r"'y' cannot be the label: it has one value only \(a\)"),
         ("a.csv", b"x,y\n1,a\n1,a\n", {}, "no column that could be a label"),
+        ("a.csv", b"x,y\n1,2\n1,3\n", {}, r"the label 'y' \('x' is left out: it has one value\): nothing"),
+        ("a.csv", b"a,a,y\n1,2,p\n3,4,q\n", {}, "two columns named 'a'"),
+        ("a.csv", b"id,,\n1,2,p\n3,4,q\n", {}, "two columns named ''"),
         ("a.csv.gz", gzip.compress(b"x,y\n" * 99)[:20], {}, "damaged or truncated gzip"),
     ],
 )

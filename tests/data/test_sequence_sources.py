@@ -69,9 +69,25 @@ def test_a_window_has_the_label_of_most_of_its_readings(file):
 
 
 def test_among_equally_frequent_labels_the_lowest_is_taken(tmp_path):
-    np.savez(tmp_path / "a.npz", **(readings((4, 4), (1, 2)) | {"y": np.array([1, 1, 0, 0, 0, 1, 1, 1])}))
+    labels = np.tile([1, 1, 0, 0, 0, 1, 1, 1], 2)
+    np.savez(tmp_path / "a.npz", **(readings((8, 8), (1, 2)) | {"y": labels}))
     data = load_windows(tmp_path / "a.npz", test_fraction=0.5)
-    assert sorted([*data.train.y, *data.test.y]) == [0, 1]
+    assert [sorted(part.y) for part in (data.train, data.test)] == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("by", "fraction", "message"),
+    [
+        ("recording", 0.2, r"test_by=recording leaves the test part with one class \(\d\) of 3.*data\.test_by=user"),
+        ("recording", 0.9, r"leaves the training part with one class .* or a smaller data\.test_fraction"),
+        ("user", 0.3, r"data\.test_by=user leaves the test part .*seeds\.data.*data\.test_by=recording or a larger"),
+    ],
+)
+def test_recordings_that_leave_a_part_with_one_class_are_told(tmp_path, by, fraction, message):
+    parts = readings([8] * 6, np.arange(6) // 2)
+    np.savez(tmp_path / "a.npz", **(parts | {"y": parts["who"]}))
+    with pytest.raises(ConfigError, match=message):
+        load_windows(tmp_path / "a.npz", test_by=by, test_fraction=fraction)
 
 
 @given(st.lists(st.integers(1, 12), min_size=2, max_size=6), st.integers(1, 5), st.integers(1, 6))
@@ -254,6 +270,8 @@ def test_a_speaker_with_one_window_trains_and_is_dropped_by_the_partition_if_too
         (PLAY.encode("utf-16"), {}, DataError, r"is not utf-8 text"),
         (b"No names here.\n\nNone: here.\n", {}, DataError, r"has no speakers"),
         (b"", {}, DataError, r"has no speakers"),
+        (b"\x89PNG\r\n\0\0\0\r", {}, DataError, r"has NUL bytes: it is no text"),
+        (b"A:\nab\0cd\n", {}, DataError, r"has NUL bytes: it is no text"),
         (b"A:\nabc\n\nB:\nd\n", {}, DataError, r"data\.length=3 is longer .* the 2 speakers .*at most 3 characters"),
         (b"A:\nabcd\n\nB:\nabcd\n", {}, ConfigError, r"test_fraction is 0\.4, and no speaker has windows enough"),
         (b"A:\nabcd\n", {"test_by": "user"}, ConfigError, r"1 users leaves one side empty"),

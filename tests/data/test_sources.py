@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from fedpriv.data import sources
 from fedpriv.data.sources import read_idx, stratified_split
+from fedpriv.data.sources.files import resolve
 from fedpriv.errors import ConfigError, DataError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -182,6 +183,38 @@ def test_idx_test_files_take_the_place_of_the_split(folder):
     (folder / "t").write_bytes((folder / "x").read_bytes())
     data = load_idx(root=str(folder), test_path="t", test_label="y")
     assert (len(data.train), len(data.test)) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "message"),
+    [
+        ("hearts/a.csv", "DIR/hearts", "It is there with data.root='DIR'."),
+        ("hearts/a.csv", "DIR/hearts/.", "It is there with data.root='DIR'."),
+        ("hearts/b.csv", "DIR/hearts", "ends with 'hearts' already, as the path starts: perhaps data.root='DIR'."),
+        ("hearts/*.csv", "DIR/hearts", "perhaps data.root='DIR'."),
+        ("a.csv", "DIR/hearts/deeper", "It is there with data.root='DIR/hearts'."),
+        ("a.csv", "DIR", "Check data.path and data.root='DIR'."),
+        ("b.csv", "DIR/hearts", "Check data.path and data.root='DIR/hearts'."),
+        ("b.csv", None, "Check data.path and data.root=DIR (where relative paths start)."),
+        ("/b.csv", "DIR", "There is no file /b.csv. Check data.path."),
+    ],
+)
+def test_a_root_that_is_one_folder_too_deep_is_told(path, root, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "DIR" / "hearts" / "deeper").mkdir(parents=True)
+    (tmp_path / "DIR" / "hearts" / "a.csv").touch()
+    with pytest.raises(DataError) as raised:
+        resolve(path=path, root=root, key="data.path")
+    assert str(raised.value).endswith(message)
+
+
+def test_the_current_folder_may_be_one_too_deep(tmp_path, monkeypatch):
+    (tmp_path / "hearts").mkdir()
+    (tmp_path / "hearts" / "a.csv").touch()
+    monkeypatch.chdir(tmp_path / "hearts")
+    for root in (None, "."):
+        with pytest.raises(DataError, match=r"It is there with data\.root='\.\.'"):
+            resolve(path="hearts/a.csv", root=root, key="data.path")
 
 
 @pytest.mark.parametrize(

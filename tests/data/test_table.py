@@ -200,9 +200,16 @@ def test_users_may_be_called_anything_and_have_one_row(people):
 
 
 def test_whole_users_can_be_for_the_test(people):
-    data = load(people, user="sex", test_by="user", test_fraction=0.5)
+    numbers = {"label": "age", "classes": None, "label_range": [0, 100], "numeric": {}}
+    data = load(people, user="sex", test_by="user", test_fraction=0.5, **numbers)
     assert set(data.users.tolist()) == {0}
     assert len(data.train) == len(data.test) == 3
+
+
+def test_users_whose_test_would_have_one_class_are_told(people):
+    people.write_text(PEOPLE.replace(",yes", ",no").replace("a,20,nurse,f,no", "a,20,nurse,f,yes"))
+    with pytest.raises(ConfigError, match=r"leaves the test part with one class \(0\) of 2.*seeds\.data"):
+        load(people, user="id", test_by="user", test_fraction=0.4)
 
 
 def test_files_are_silos_that_each_give_their_share_to_the_test(tmp_path):

@@ -128,7 +128,7 @@ def test_the_digits_fit(name):
     [
         (lenet, (1, 8, 8), ..., "use model=resnet, cnn, mlp or logistic"),
         (lenet, (1, 13, 28), ..., "use model=resnet, cnn, mlp or logistic"),
-        (lenet, (30,), ..., "use model=tabular_mlp, mlp or logistic"),
+        (lenet, (30,), ..., "use model=tabular_mlp, mlp or logistic; for characters, char_lstm or char_transformer"),
         (lenet, (1, 5, 5), ..., "use model=resnet, mlp or logistic"),
         (cnn, (1, 5, 8), ..., "use model=resnet, mlp or logistic"),
         (cnn, (128, 6), ..., "use model=lstm, transformer, mlp or logistic"),

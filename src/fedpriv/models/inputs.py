@@ -64,12 +64,14 @@ def _unfit(model: str, needs: str, input_shape: Sequence[int], *, tokens: bool) 
     shape = f"tokens of shape {tuple(input_shape)}" if tokens else f"shape {tuple(input_shape)}"
     *others, last = _models_for(input_shape, tokens)
     fitting = f"{', '.join(others)} or {last}"
+    if len(input_shape) == 1 and not tokens:
+        fitting += "; for characters, char_lstm or char_transformer"
     return ConfigError(f"model={model} needs {needs}, and this data has {shape}: use model={fitting}.")
 
 
 def _models_for(input_shape: Sequence[int], tokens: bool) -> list[str]:
     if tokens:
-        return ["lstm", "transformer"]
+        return ["char_lstm", "char_transformer", "lstm", "transformer"]
     special = {1: ["tabular_mlp"], 2: ["lstm", "transformer"]}.get(len(input_shape), [])
     if len(input_shape) == 3:
         sizes = {"resnet": RESNET_SMALLEST, "lenet": LENET_SMALLEST, "cnn": CNN_SMALLEST}

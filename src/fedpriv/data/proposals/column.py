@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ Kind = Literal["empty", "constant", "flag", "codes", "number", "category", "date
 MOST_CODES = 10  # whole numbers of so few distinct values are categories
 CODES_REPEAT = 5  # ... if there are so many rows to each
 _FEW_ROWS = 20  # in fewer rows, all values distinct says little
+_PADDED = re.compile(r"0\d+")
 _DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"
     r"|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}:\d{2}(:\d{2})?"
@@ -56,13 +57,11 @@ def look_at(rows: Rows, name: str) -> Column:
         key=lambda pair: (-pair[1], pair[0]),
     )
     values, missing = [value for value, _ in found], array.null_count
-    try:
-        numbers = rows.floats(name, mend="")
-    except DataError:
+    numbers = _numbers(rows, name, values)
+    if numbers is None:
         kind = _kind_of_texts([str(v) for v in values], present=len(rows) - missing)
         nan = float("nan")
         return Column(name=name, kind=kind, missing=missing, values=tuple(values), low=nan, high=nan, middle=nan)
-    numbers = numbers[~np.isnan(numbers)]
     distinct = np.unique(numbers)
     if not len(distinct):
         return Column(name=name, kind="empty", missing=missing, values=(), low=np.nan, high=np.nan, middle=np.nan)
@@ -75,6 +74,17 @@ def look_at(rows: Rows, name: str) -> Column:
         high=float(distinct[-1]),
         middle=float(np.median(numbers)),
     )
+
+
+def _numbers(rows: Rows, name: str, values: list[Any]) -> np.ndarray | None:  # type: ignore[type-arg]
+    """Those that are not missing; None where some value is a text, or a code with leading zeros such as 01099."""
+    if any(isinstance(value, str) and _PADDED.fullmatch(value) for value in values):
+        return None
+    try:
+        numbers = rows.floats(name, mend="")
+    except DataError:
+        return None
+    return numbers[~np.isnan(numbers)]
 
 
 def _kind_of_texts(values: list[str], *, present: int) -> Kind:

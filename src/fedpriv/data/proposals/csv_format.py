@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedpriv.data.sources.table_file import DELIMITERS, TableFormat, unzipped
 
+MISSING = ("?", "-", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 _LINES = 30
 _BYTES = 1 << 20
 
@@ -62,13 +63,13 @@ def _rows(head: list[str], delimiter: str) -> list[list[str]]:
 
 
 def _is_header(first: list[str], below: list[list[str]]) -> bool:
-    """All different, none empty; and no numbers, unless there is a text above a column of numbers."""
-    if not all(first) or len(set(first)) < len(first):
-        return False
-    if not any(map(_is_number, first)):
+    """Texts that all differ, or a text above a column of numbers: then names may repeat, which the reader refuses."""
+    if all(first) and len(set(first)) == len(first) and not any(map(_is_number, first)):
         return True
-    columns = [[row[i] for row in below if i < len(row) and row[i]] for i in range(len(first))]
-    texts = [cells for name, cells in zip(first, columns, strict=True) if not _is_number(name)]
+    columns = [[row[i] for row in below if i < len(row) and row[i] not in ("", *MISSING)] for i in range(len(first))]
+    texts = [
+        cells for name, cells in zip(first, columns, strict=True) if not _is_number(name) and name not in ("", *MISSING)
+    ]
     return any(cells and all(map(_is_number, cells)) for cells in texts)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fedpriv.data.proposals.constants import constants
+from fedpriv.data.proposals.labels import num_classes_key
 from fedpriv.data.proposals.proposal import Proposal
 from fedpriv.data.proposals.yaml_text import scalar
 from fedpriv.data.sources.idx_format import read_idx
@@ -36,6 +37,7 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
     if labels is None or not labels.is_file():
         raise DataError(f"There are no labels for {path}: name their file by --label FILE.")
     y = read_idx(labels)
+    num_classes = num_classes_key(y, file=labels, name=labels.name) if y.ndim == 1 else ""
     test = _sibling(path, {"train": "t10k"})
     test_labels = None if test is None else _sibling(test, {"images": "labels", "idx3": "idx1"})
     scaled = constants(x)
@@ -53,6 +55,7 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
         keys=(
             f"path: {scalar(str(path))}\nlabel: {scalar(str(labels))}\nuser: {scalar(user)}\n"
             + (f"test_path: {scalar(str(test))}\ntest_label: {scalar(str(test_labels))}\n" if both else "")
+            + num_classes
             + scaled.keys
         ),
         fitted=scaled.fitted,

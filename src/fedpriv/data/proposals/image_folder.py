@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedpriv.data.proposals.labels import NOTHING_TO_LEARN
 from fedpriv.data.proposals.proposal import Proposal
 from fedpriv.data.proposals.yaml_text import flow, scalar
+from fedpriv.data.sources.image_folders import SUFFIXES, find_images
 from fedpriv.data.sources.pixels import open_image
 from fedpriv.errors import DataError
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 _LOOKED_AT = 200  # images that are opened, spread over the folder
 _GREY = ("1", "L")
 
@@ -24,10 +25,12 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
     if label is not None or user is not None:
         raise DataError(f"{path}: folders say the class and the user of an image: leave out --label and --user.")
     by_user = next(_images(path, "*/*"), None) is None
-    files = sorted(_images(path, "*/*/*" if by_user else "*/*"))
-    classes = Counter(file.parent.name for file in files)
-    users = {file.parent.parent.name for file in files} if by_user else set()
-    seen = [open_image(file) for file in files[:: max(1, len(files) // _LOOKED_AT)]]
+    files = find_images(path, user_folders=by_user, pattern=None)
+    classes = Counter(image.kind for image in files)
+    if len(classes) < 2:
+        raise DataError(f"{path} has images of one class only ({files[0].kind}): {NOTHING_TO_LEARN}.")
+    users = {image.user for image in files} if by_user else set()
+    seen = [open_image(image.file) for image in files[:: max(1, len(files) // _LOOKED_AT)]]
     sizes = Counter((image.height, image.width) for image in seen)
     size, grey = sizes.most_common(1)[0][0], all(image.mode in _GREY for image in seen)
     shown = ", ".join(f"{height} x {width}" for height, width in list(sizes)[:4]) + ", ..." * (len(sizes) > 4)
@@ -56,5 +59,5 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
 def _images(path: Path, pattern: str) -> Iterator[Path]:
     for file in path.glob(pattern):
         hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix.lower() in _SUFFIXES and not hidden and file.is_file():
+        if file.suffix.lower() in SUFFIXES and not hidden and file.is_file():
             yield file

@@ -3,14 +3,18 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedpriv.data.proposals.constants import constants
+from fedpriv.data.proposals.labels import NOTHING_TO_LEARN
 from fedpriv.data.proposals.proposal import Proposal
 from fedpriv.data.proposals.yaml_text import flow, scalar
 from fedpriv.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SPLITS, _INFO, _STATE = "dataset_dict.json", "dataset_info.json", "state.json"
 _LABEL_NAMES = ("label", "labels", "target", "y", "class")
@@ -40,6 +44,10 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
     numeric = [name for name, kind in others.items() if str(kind.get("dtype")).startswith(("int", "uint", "float"))]
     if image is None and not numeric:
         raise DataError(f"{path} has no column of images or numbers to learn from: it has {', '.join(features)}.")
+    if len(_columns(folder, [target]).column(target).unique().drop_null()) < 2:
+        raise DataError(
+            f"{path}: the label {target!r} has one class only: {NOTHING_TO_LEARN}. Choose another by --label."
+        )
     scaled = None if image is not None else constants(_numbers(folder, numeric))
     uses = {target: "label", user: "user"} | dict.fromkeys(numeric if image is None else [image], "examples")
     kinds = {name: str(kind.get("dtype") or kind.get("_type")) for name, kind in features.items()}
@@ -62,13 +70,17 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
 
 def _numbers(folder: Path, columns: list[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """The columns, float64 (rows, columns)."""
+    table = _columns(folder, columns)
+    return np.stack([table.column(name).to_numpy().astype(np.float64) for name in columns], axis=1)
+
+
+def _columns(folder: Path, columns: list[str]) -> "pa.Table":
     import pyarrow as pa
 
     try:
         names = [part["filename"] for part in _json(folder / _STATE)["_data_files"]]
         parts = [pa.ipc.open_stream(pa.memory_map(str(folder / name))).read_all().select(columns) for name in names]
-        table = pa.concat_tables(parts)
-        return np.stack([table.column(name).to_numpy().astype(np.float64) for name in columns], axis=1)
+        return pa.concat_tables(parts)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise DataError(f"{folder} is damaged ({error}): write it again by save_to_disk.") from error
 

@@ -1,13 +1,14 @@
 """Describes a table, column by column, for ``data=table``."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fedpriv.data.proposals import names
 from fedpriv.data.proposals.column import CODES_REPEAT, MOST_CODES, Column, look_at
-from fedpriv.data.proposals.csv_format import agreed_columns, guess_format
+from fedpriv.data.proposals.csv_format import MISSING, agreed_columns, guess_format
+from fedpriv.data.proposals.labels import NOTHING_TO_LEARN
 from fedpriv.data.proposals.proposal import Proposal
 from fedpriv.data.proposals.table_block import Findings, block, use_of
 from fedpriv.data.proposals.yaml_text import number, scalar, writable
@@ -15,11 +16,8 @@ from fedpriv.data.sources.table_columns import Rows
 from fedpriv.data.sources.table_file import Table, TableFormat
 from fedpriv.errors import DataError
 
-MISSING = ("?", "-", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 MOST_CLASSES = 100
 _SUFFIXES = {".csv", ".tsv", ".tab", ".data"}
-_LABEL_NAMES = re.compile(r"label|target|class|y|outcome|diagnosis|income|response", re.IGNORECASE)
-_USER_NAMES = re.compile(r"(user|subject|patient|client|person|participant|customer|speaker)([\W_]?id)?", re.IGNORECASE)
 _PARQUET = b"PAR1"
 
 
@@ -50,6 +48,7 @@ def propose(path: Path, *, label: str | None, user: str | None) -> Proposal:
         label=_label(columns, label=label, user=user, file=path),
         user=user,
     )
+    _check_features(findings)
     return Proposal(
         facts=[
             ("table", f"{path} ({'Parquet' if form is None else 'CSV'})"),
@@ -94,6 +93,11 @@ def _label(columns: Sequence[Column], *, label: str | None, user: str | None, fi
     """The column asked for; else the last one of a usual name, else the last one that may be a label."""
     if label is not None:
         chosen = next(column for column in columns if column.name == label)
+        if chosen.kind == "constant":
+            raise DataError(
+                f"{file}: the column {label!r} cannot be the label: it has one value only ({_shown(chosen)}), and "
+                f"{NOTHING_TO_LEARN}. Choose another."
+            )
         if not _may_be_label(chosen):
             raise DataError(
                 f"{file}: the column {label!r} cannot be the label: its kind is {chosen.kind}, of {chosen.distinct:,} "
@@ -101,12 +105,23 @@ def _label(columns: Sequence[Column], *, label: str | None, user: str | None, fi
             )
         return chosen
     able = [column for column in columns if _may_be_label(column) and column.name != user]
-    named = [column for column in able if _LABEL_NAMES.fullmatch(column.name)]
+    named = [column for column in able if names.LABEL.fullmatch(column.name)]
     if not able:
         raise DataError(
             f"{file} has no column that could be a label: give one that holds numbers, or 2 to {MOST_CLASSES} classes."
         )
     return (named or able)[-1]
+
+
+def _check_features(findings: Findings) -> None:
+    """Raise DataError where no column is left to learn from."""
+    uses = [(column.name, use_of(column, findings)) for column in findings.columns]
+    if not any(use.kind in ("numeric", "categorical") for _, use in uses):
+        reasons = "; ".join(f"{name!r} is left out: {use.detail}" for name, use in uses if use.kind == "left out")
+        raise DataError(
+            f"{findings.path} has no column that could tell the label {findings.label.name!r}"
+            f"{f' ({reasons})' if reasons else ''}: {NOTHING_TO_LEARN}. Give a table with features, or another --label."
+        )
 
 
 def _may_be_label(column: Column) -> bool:
@@ -121,6 +136,11 @@ def _notes(findings: Findings, count: int, *, label_given: bool) -> list[str]:
     form, notes = findings.form, []
     if not label_given:
         notes.append(f"The label is a guess: {findings.label.name!r}. Choose another by --label COLUMN.")
+        notes += [
+            f"{column.name!r} is no label, though its name says so: it has one value, and {NOTHING_TO_LEARN}."
+            for column in findings.columns
+            if column.kind == "constant" and names.LABEL.fullmatch(column.name)
+        ]
     if form is not None and form.columns is not None:
         notes.append("The first line looks like data, so the columns have made-up names: write real ones in `columns`.")
     if form is not None and form.encoding != "utf-8":
@@ -131,7 +151,7 @@ def _notes(findings: Findings, count: int, *, label_given: bool) -> list[str]:
         f"Whole numbers are taken as categories where there are 3 to {MOST_CODES} distinct ones, with {CODES_REPEAT} "
         "rows to each on average; others as numbers."
     )
-    users = [c for c in findings.columns if _USER_NAMES.fullmatch(c.name) and 1 < c.distinct < count / 2]
+    users = [c for c in findings.columns if names.USER.fullmatch(c.name) and 1 < c.distinct < count / 2]
     if findings.user is None:
         notes += [f"{column.name!r} may say who made a row: --user {scalar(column.name)}." for column in users]
     return notes

@@ -1,5 +1,6 @@
 """Paths from the config, and datasets made of files."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,26 @@ def _existing(*, path: str | None, root: str | None, key: str, kind: str, is_the
         raise ConfigError(f"{key} is not set: give the {kind}, e.g. {key}={example}.")
     found = Path(root or "").expanduser() / Path(path).expanduser()
     if not is_there(found):
-        mend = "" if Path(path).is_absolute() else f" and data.root={root or 'DIR (where relative paths start)'}"
-        raise DataError(f"There is no {kind} {found}. Check {key}{mend}.")
+        mend = "" if Path(path).expanduser().is_absolute() else f" and {_root_told(root)}"
+        raise DataError(f"There is no {kind} {found}. Check {key}{mend}.{_one_folder_too_deep(path, root, is_there)}")
     return found
+
+
+def _root_told(root: str | None) -> str:
+    return f"data.root={root!r}" if root else "data.root=DIR (where relative paths start)"
+
+
+def _one_folder_too_deep(path: str, root: str | None, is_there: Callable[[Path], bool]) -> str:
+    """A hint where the root, or the current folder, is already the folder with which the path starts."""
+    named, base = Path(path).expanduser(), Path(root or "").expanduser()
+    above = Path(os.path.normpath(base / ".."))
+    if named.is_absolute():
+        return ""
+    if is_there(above / named):
+        return f" It is there with data.root='{above}'."
+    if len(named.parts) > 1 and named.parts[0] == base.resolve().name:
+        return f" The root ends with {named.parts[0]!r} already, as the path starts: perhaps data.root='{above}'."
+    return ""
 
 
 def check_distinct(paths: Sequence[Path]) -> None:

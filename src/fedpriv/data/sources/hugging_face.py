@@ -207,13 +207,18 @@ def _features(
     return x
 
 
+def _told(error: Exception) -> str:
+    """Pillow names the buffer in memory that held an image of unknown format."""
+    return "unknown format" if "<_io.BytesIO" in str(error) else str(error)
+
+
 def _decoded(table: Any, name: str, where: str) -> Any:
     """Images one by one."""
     for row in range(len(table)):
         try:
             image = table[row][name]
         except Exception as error:
-            raise DataError(f"{where}: image {row} in {name!r} cannot be read ({error}): remove it.") from error
+            raise DataError(f"{where}: image {row} in {name!r} cannot be read ({_told(error)}): remove it.") from error
         if image is None:
             raise DataError(f"{where}: image {row} in {name!r} is missing: remove such rows.")
         yield image

@@ -13,7 +13,7 @@ from fedpriv.data.sources.pixels import Channels, open_image, stack
 from fedpriv.data.sources.split import TestBy
 from fedpriv.errors import ConfigError, DataError
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def images(
@@ -57,12 +57,12 @@ def images(
         raise ConfigError("data.user_folders and data.user_pattern both say who the users are: set one.")
     pattern = _compiled(user_pattern)
     folder = resolve_folder(path=path, root=root, key="data.path")
-    found = _find(folder, user_folders=user_folders, pattern=pattern)
+    found = find_images(folder, user_folders=user_folders, pattern=pattern)
     classes = sorted({image.kind for image in found})
     if len(classes) < 2:
         raise DataError(f"{folder} has one class folder only ({classes[0]}): there is nothing to learn.")
 
-    def read(images_found: Sequence[_Image]) -> FilePart:
+    def read(images_found: Sequence[ImageFile]) -> FilePart:
         opened = ((str(image.file), open_image(image.file)) for image in images_found)
         return FilePart(
             x=stack(opened, count=len(images_found), channels=channels, size=size),
@@ -74,7 +74,7 @@ def images(
     def read_test() -> FilePart:
         test_folder = resolve_folder(path=test_path, root=root, key="data.test_path")
         check_distinct([folder, test_folder])
-        test = _find(test_folder, user_folders=user_folders, pattern=None)
+        test = find_images(test_folder, user_folders=user_folders, pattern=None)
         if unknown := {image.kind for image in test} - set(classes):
             raise DataError(
                 f"{test_folder} has the class folder {min(unknown)!r}, which {folder} has not: give both the same."
@@ -94,14 +94,20 @@ def images(
 
 
 @dataclass(frozen=True)
-class _Image:
+class ImageFile:
+    """Attributes: ``kind``, the class; ``user``, None where unknown."""
+
     file: Path
     kind: str
     user: str | None
 
 
-def _find(folder: Path, *, user_folders: bool, pattern: re.Pattern[str] | None) -> list[_Image]:
-    """All images, by path."""
+def find_images(folder: Path, *, user_folders: bool, pattern: re.Pattern[str] | None) -> list[ImageFile]:
+    """All images, by path.
+
+    Raises:
+        DataError: no class folders, or one without images.
+    """
     layout = f"{folder}/{'USER/' if user_folders else ''}CLASS/*.png"
     owners = _folders(folder) if user_folders else [folder]
     kinds = [(owner, kind) for owner in owners for kind in _folders(owner)]
@@ -111,14 +117,14 @@ def _find(folder: Path, *, user_folders: bool, pattern: re.Pattern[str] | None) 
     found = []
     for owner, kind in kinds:
         for file in _visible(kind):
-            if file.is_file() and file.suffix.lower() in _SUFFIXES:
+            if file.is_file() and file.suffix.lower() in SUFFIXES:
                 user = owner.name if user_folders else _user_of(file, pattern)
-                found.append(_Image(file=file, kind=kind.name, user=user))
+                found.append(ImageFile(file=file, kind=kind.name, user=user))
     if empty := {kind.name for _, kind in kinds} - {image.kind for image in found}:
         example = next(kind for _, kind in kinds if kind.name in empty)
         hint = " For path/USER/CLASS/FILE set data.user_folders=true." if _folders(example) else ""
         raise DataError(
-            f"The class folder {example} has no images ({', '.join(sorted(_SUFFIXES))}): add some, or remove it.{hint}"
+            f"The class folder {example} has no images ({', '.join(sorted(SUFFIXES))}): add some, or remove it.{hint}"
         )
     return found
 
@@ -152,7 +158,7 @@ def _user_of(file: Path, pattern: re.Pattern[str] | None) -> str | None:
     return match[1]
 
 
-def _user_ids(found: Sequence[_Image]) -> IntArray | None:
+def _user_ids(found: Sequence[ImageFile]) -> IntArray | None:
     """Users numbered in the order of their names."""
     names = [image.user for image in found if image.user is not None]
     return np.unique(names, return_inverse=True)[1].astype(np.int64) if names else None

@@ -24,13 +24,14 @@ def open_image(file: Path) -> "Image":
     Raises:
         DataError: the file cannot be read, or is no image.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         image = Image.open(io.BytesIO(read_bytes(file)))
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} is no image that Pillow can read ({error}): mend or remove it.") from error
+        told = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{file} is no image that Pillow can read ({told}): mend or remove it.") from error
     return image
 
 

@@ -1,5 +1,6 @@
 """A play, cut into windows of characters by speaker."""
 
+import codecs
 import re
 from typing import Literal
 
@@ -83,15 +84,22 @@ def characters(
     )
 
 
+_NO_TEXT = "{} has NUL bytes: it is no text, or data.encoding=utf-16 is right."
+
+
 def _decoded(content: bytes, encoding: str, *, where: str) -> str:
     try:
         text = content.decode(encoding)
     except LookupError as error:
         raise ConfigError(f"data.encoding={encoding} is unknown: use utf-8, latin-1, cp1252 or the like.") from error
     except UnicodeError as error:
+        if b"\0" in content and not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(_NO_TEXT.format(where)) from error
         raise DataError(
             f"{where} is not {encoding} text ({error}): set data.encoding to the file's own, e.g. latin-1 or utf-16."
         ) from error
+    if "\0" in text:
+        raise DataError(_NO_TEXT.format(where))
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

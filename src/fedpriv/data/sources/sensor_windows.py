@@ -9,7 +9,7 @@ from fedpriv.data.checks import check_features, check_labels, check_length, chec
 from fedpriv.data.dataset import Array, Dataset, Examples, IntArray, Normalisation
 from fedpriv.data.sources.files import resolve
 from fedpriv.data.sources.npz_format import Npz
-from fedpriv.data.sources.split import split_users
+from fedpriv.data.sources.split import check_classes, split_users
 from fedpriv.errors import ConfigError, DataError
 
 
@@ -93,6 +93,8 @@ def windows(
             "that tells recordings apart."
         )
     train, test = split_users(users=split_by, test_fraction=test_fraction, rng=rng)
+    otherwise = "recording" if test_by == "user" else "user" if user is not None else None
+    check_classes(y, train=train, test=test, test_by=test_by, otherwise=otherwise)
     return Dataset(
         train=Examples(x[train], y[train]),
         test=Examples(x[test], y[test]),

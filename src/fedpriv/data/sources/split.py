@@ -58,6 +58,30 @@ def split_users(
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
+def check_classes(labels: Array, *, train: IntArray, test: IntArray, test_by: str, otherwise: str | None) -> None:
+    """Neither part of a split by users or recordings may lack all classes but one, unless the whole does.
+
+    Labels that are not classes pass.
+
+    Args:
+        labels: of all examples.
+        train, test: rows.
+        test_by: what was kept together, as the config calls it; ``otherwise``: what may be instead; None: nothing.
+
+    Raises:
+        ConfigError: a part with a single class.
+    """
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(classes := np.unique(labels)) < 2:
+        return
+    ways = ["another seed (seeds.data)", *([] if otherwise is None else [f"data.test_by={otherwise}"])]
+    for name, rows, size in (("test", test, "larger"), ("training", train, "smaller")):
+        if len(found := np.unique(labels[rows])) == 1:
+            raise ConfigError(
+                f"data.test_by={test_by} leaves the {name} part with one class ({found[0]}) of {len(classes)}: take "
+                f"{', '.join(ways)} or a {size} data.test_fraction."
+            )
+
+
 def split_dataset(
     *,
     x: Array,
@@ -77,12 +101,13 @@ def split_dataset(
         described: the other fields of ``Dataset``.
 
     Raises:
-        ConfigError: a fraction that leaves one part empty, or ``test_by="user"`` without users.
+        ConfigError: a fraction that leaves one part empty or with one class, or ``test_by="user"`` without users.
     """
     if test_by == "user":
         if users is None:
             raise ConfigError("data.test_by=user needs user ids: set data.user, or data.test_by=example.")
         train, test = split_users(users=users, test_fraction=test_fraction, rng=rng)
+        check_classes(labels, train=train, test=test, test_by="user", otherwise="example")
     else:
         kinds = strata(labels, num_classes=num_classes).of
         train, test = stratified_split(labels=kinds, test_fraction=test_fraction, rng=rng)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedpriv.data.dataset import Dataset, Examples, IntArray
 from fedpriv.data.sources.files import check_distinct, resolve
-from fedpriv.data.sources.split import TestBy, split_users, stratified_split
+from fedpriv.data.sources.split import TestBy, check_classes, split_users, stratified_split
 from fedpriv.data.sources.table_columns import MISSING, Vocabulary, codes_of, codes_of_ids
 from fedpriv.data.sources.table_features import make_features
 from fedpriv.data.sources.table_file import TableFormat
@@ -110,7 +110,8 @@ def table(
         elif test_by == "user":
             if users is None:
                 raise ConfigError("data.test_by=user needs user ids: set data.user, or data.test_by=example.")
-            in_test = split_users(users=users, test_fraction=test_fraction, rng=rng)[1]
+            in_train, in_test = split_users(users=users, test_fraction=test_fraction, rng=rng)
+            check_classes(whole.y, train=in_train, test=in_test, test_by="user", otherwise="example")
         else:
             kinds = strata(whole.y, num_classes=num_classes)
             within = whole.silo * len(kinds.names) + kinds.of  # each silo gives its share

@@ -62,7 +62,7 @@ class TableFormat:
             ) from error
         if self.columns is not None:
             object.__setattr__(self, "columns", [str(name) for name in self.columns])
-            if twice := _first_repeated(self.columns):
+            if (twice := _first_repeated(self.columns)) is not None:
                 raise ConfigError(f"data.columns names {twice!r} twice: give each column a name of its own.")
 
 
@@ -91,7 +91,7 @@ class Table:
         else:
             self._content, self._skipped = self._as_utf8(content)
             self.names = self._csv_names()
-        if twice := _first_repeated(self.names):
+        if (twice := _first_repeated(self.names)) is not None:
             header = "" if self._parquet else ", or name them all in data.columns if the first line is no header"
             raise DataError(f"{file} has two columns named {twice!r}: rename one{header}.")
 
