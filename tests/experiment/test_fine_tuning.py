@@ -7,7 +7,7 @@ import pytest
 DATA = Path(__file__).parents[3] / "shared" / "data"
 PUBLIC = ("experiment=fashion_example_dp", "data.public=true", "privacy=none", "partition=iid", "rounds=3")
 STEPS = ("partition.num_clients=5", "training.batch_size=32", "training.lr=0.1")
-WRITERS = ("experiment=mnist_writers_client_dp", "privacy.epsilon=0.5", "rounds=25")
+WRITERS = ("experiment=mnist_writers_client_dp", "privacy.epsilon=0.5", "rounds=10")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def test_a_pretrained_model_beats_training_from_nothing_at_the_same_epsilon(accu
         "lora": accuracy(
             *WRITERS,
             init,
+            "rounds=25",
             *("model.lora_rank=8", "model.lora_alpha=2", "model.lora_layers=['fc1']", "model.trainable=['fc2.*']"),
         )[0],
     }
