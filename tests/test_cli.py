@@ -48,14 +48,14 @@ class Touchy(Steady):
 
 class Sulky(Steady):
     def forward(self, x):
-        if self.training:
+        if self.training and (x < 0).any():  # no pixel of a trial is
             raise ValueError("not today")
         return super().forward(x)
 
 
 class Clumsy(Steady):
     def forward(self, x):
-        if not self.training and len(x) > 2:
+        if not self.training and len(x) > 2 and (x < 0).any():
             raise RuntimeError("first line\\nsecond line")
         return super().forward(x)
 '''
@@ -460,6 +460,8 @@ def test_ctrl_c_at_a_terminal_leaves_a_run_that_goes_on(command, tmp_path):
         "        time.sleep(0.02)\n        return self.layer(x.flatten(1))\n"
     )
     overrides = [*SMOKE, "model._target_=slow_net.Slow", "rounds=3", "evaluation.clients=false"]
+    # own code: what is trained again after a stop is paid for again, which no target epsilon has room for
+    overrides += ["privacy.epsilon=null", "privacy.noise_multiplier=1"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "fedpriv", *overrides],

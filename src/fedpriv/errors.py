@@ -46,3 +46,8 @@ class InterruptedRunError(FedprivError):
     """The user stopped the run; its folder can be resumed."""
 
     exit_code = 130
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error of somebody else's code, for a message of ours."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from fedpriv.config import Config
-from fedpriv.errors import ConfigError
+from fedpriv.errors import ConfigError, in_one_line
 from fedpriv.federation import global_coins
 from fedpriv.models import ParameterLayout
 from fedpriv.targets import partial_target
@@ -93,7 +93,7 @@ def check_function(function: Callable[..., Any], model: nn.Module, x: torch.Tens
             function(model, DataLoader(TensorDataset(x, y), batch_size=2))
     except Exception as error:
         raise ConfigError(
-            f"training.function failed on two examples: {type(error).__name__}: {error}. It is called as "
+            f"training.function failed on two examples: {in_one_line(error)}. It is called as "
             "function(model, loader, ...), and the loader gives pairs (x, y) of tensors."
         ) from error
 

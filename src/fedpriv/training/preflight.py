@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fedpriv.errors import ConfigError
+from fedpriv.errors import ConfigError, in_one_line
 
 from .probes import check_memory, check_rows
 
@@ -95,8 +95,8 @@ def check_shapes(model: nn.Module, sample: torch.Tensor, output_shape: tuple[int
             outputs = model(sample)
     except Exception as error:
         raise ConfigError(
-            f"The model does not accept inputs of shape {input_shape} ({sample.dtype}): {type(error).__name__}: "
-            f"{error}. Choose another model, or give it arguments that fit the data."
+            f"The model does not accept inputs of shape {input_shape} ({sample.dtype}): {in_one_line(error)}. "
+            f"Choose another model, or give it arguments that fit the data."
         ) from error
     finally:
         model.train()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedpriv.errors import ConfigError
+from fedpriv.errors import ConfigError, in_one_line
 
 _ADVICE = (
     "No example's influence can be clipped then. Keep the batch the first dimension of every layer's input "
@@ -40,7 +40,7 @@ def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None,
         after, alone = _outputs(trial, examples), _outputs(fresh, examples)
     except Exception as error:
         if must_run:
-            raise ConfigError(f"The model raises in a training pass: {type(error).__name__}: {error}.") from error
+            raise ConfigError(f"The model raises in a training pass: {in_one_line(error)}.") from error
         return
     for name, tensor in _tensors(trial):
         if name not in before or not _equal(before[name], tensor):
@@ -148,7 +148,7 @@ def _alone(plain: nn.Module, examples: torch.Tensor, i: int) -> Rows:
         loss = _projected(_outputs(plain, examples[i : i + 1]))
         found = torch.autograd.grad(loss, tuple(parameters.values()), allow_unused=True)
     except Exception as error:
-        raise ConfigError(f"The model fails with a batch of one example: {type(error).__name__}: {error}.") from error
+        raise ConfigError(f"The model fails with a batch of one example: {in_one_line(error)}.") from error
     gradients = zip(parameters.items(), found, strict=True)
     return {name: (torch.zeros_like(p) if g is None else g).expand(i + 1, *p.shape) for (name, p), g in gradients}
 
@@ -192,7 +192,7 @@ def _moved(model: nn.Module) -> nn.Module:
         moved = copy.deepcopy(model).cpu().train()
     except Exception as error:
         raise ConfigError(
-            f"The model cannot be copied (copy.deepcopy: {type(error).__name__}: {error}), so it cannot be checked. "
+            f"The model cannot be copied (copy.deepcopy: {in_one_line(error)}), so it cannot be checked. "
             "Keep no results of earlier passes in it, and use torch.nn.utils.parametrizations for weight norms."
         ) from error
     coins = torch.Generator().manual_seed(0)
@@ -258,6 +258,6 @@ def _plain(value: Any) -> Any:
 
 def _not_computed(error: Exception) -> ConfigError:
     return ConfigError(
-        f"Opacus cannot compute the model's per-example gradients: {type(error).__name__}: {error}. "
+        f"Opacus cannot compute the model's per-example gradients: {in_one_line(error)}. "
         "Use layers that Opacus supports."
     )
