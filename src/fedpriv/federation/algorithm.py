@@ -111,10 +111,7 @@ class FederatedAveraging:
         status, metrics = _align(replies, cohort)
         failures = {client: text for reply in replies for client, text in reply.failures.items()}
         if len(cohort) and np.all(status == FAILED):
-            client, text = next(iter(sorted(failures.items())))
-            raise FedprivError(
-                f"Round {round_number}: every client of the cohort failed; client {client} with: {text}"
-            )
+            raise all_failed(round_number, failures)
 
         update = self.mechanism.decode(
             self._total(replies),
@@ -250,6 +247,14 @@ class FederatedAveraging:
         if not self.each:
             return reply.values.unbind(0)
         return [_sum(rows) for rows in reply.values.split(list(reply.chunk_sizes))]
+
+
+def all_failed(round_number: int, failures: Mapping[int, str]) -> FedprivError:
+    """A round in which nobody answered: the first client's failure is likely everybody's."""
+    client, text = min(failures.items())
+    return FedprivError(
+        f"Round {round_number}: every client of the cohort failed; client {client} with: {' '.join(text.split())}"
+    )
 
 
 def _sum(rows: torch.Tensor) -> torch.Tensor:

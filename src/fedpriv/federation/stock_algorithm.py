@@ -15,7 +15,7 @@ from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism, ReleaseEntry
 from fedpriv.streams import Streams
 
-from .algorithm import Observer, RoundOutcome, ServerState
+from .algorithm import Observer, RoundOutcome, ServerState, all_failed
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask
 from .stock_client import DIAGNOSTICS, EVALUATE_DIAGNOSTICS, UNAVAILABLE
 from .stock_nodes import StockNodes
@@ -82,10 +82,7 @@ class StockAlgorithm:
         status, failures = _judge(cohort, replies)
         metrics = _take_diagnostics(cohort, replies)
         if len(cohort) and np.all(status == FAILED):
-            client, text = next(iter(sorted(failures.items())))
-            raise FedprivError(
-                f"Round {round_number}: every client of the cohort failed; client {client} with: {text}"
-            )
+            raise all_failed(round_number, failures)
         with self._at_work(round_number, 1):
             arrays, _ = self._strategy.aggregate_train(round_number, list(replies.values()))
         if arrays is not None:
