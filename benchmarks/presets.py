@@ -45,7 +45,8 @@ class Silent:
 def variants(name: str) -> dict[str, list[str]]:
     """Overrides of a preset's three variants."""
     without = ["privacy=none", *WITHOUT_PRIVACY[name]]
-    return {"private": PRIVATE.get(name, []), "not private": without, "central": [*without, "partition=pooled", *CENTRAL.get(name, [])]}
+    central = [*without, "partition=pooled", *CENTRAL.get(name, [])]
+    return {"private": PRIVATE.get(name, []), "not private": without, "central": central}
 
 
 def measure(name: str, overrides: Sequence[str], seeds: Sequence[int], common: Sequence[str]) -> str:
