@@ -11,7 +11,9 @@ import numpy as np
 
 from .messages import EvaluateReply, EvaluateTask, TrainReply
 
-_NEEDED = ("steps", "examples")  # functions of the number of examples, which counts as public
+# A function of the number of examples, which counts as public. How many were drawn into batches does not: that
+# would tell of the coins that the amplification relies on.
+_NEEDED = ("steps",)
 _KEPT = "failed; why is in the node's own log, since an error's text may quote data"
 
 
