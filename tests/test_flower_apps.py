@@ -107,7 +107,7 @@ def test_with_example_privacy_no_measurement_on_training_data_leaves_a_node(stra
     assert not [name for name in run_json(folder)["metrics"] if name.startswith("diagnostic")]
     assert "evaluation.clients is off" in capsys.readouterr().out
     columns = [name for name in read_table(folder, "clients").column_names if name.startswith("diagnostic")]
-    assert columns == ["diagnostic_examples", "diagnostic_steps"]
+    assert columns == ["diagnostic_steps"]
 
 
 @pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
