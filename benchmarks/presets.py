@@ -26,7 +26,7 @@ WITHOUT_PRIVACY = {
     "cifar_client_dp": [],
 }
 # One client takes many more steps a round than many do.
-CENTRAL = {"har_subjects": ["training.lr=0.2"], "cifar_client_dp": ["training.lr=0.02"]}
+CENTRAL = {"cifar_client_dp": ["training.lr=0.02"]}
 PRIVATE = {"tcga_survival": ["privacy=central", "privacy.epsilon=20", "privacy.delta=0.01"]}
 
 
