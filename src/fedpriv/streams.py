@@ -1,11 +1,13 @@
 """Named random streams: every coin of a run is a function of (key, purpose, indices) and of nothing else.
 
-No global generator is ever used. Keys and indices are hashed together with their lengths fixed, so that
+No coin of fedpriv comes from a global generator. Keys and indices are hashed together with their lengths fixed, so that
 neither seeds equal modulo 2**32 nor index pairs that share a prefix can collide.
 """
 
 import hashlib
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,3 +66,22 @@ class Streams:
 def seed_key(seed: int) -> bytes:
     """A stream key from a seed of any size (0 is a seed like any other)."""
     return hashlib.sha256(f"fedpriv seed {seed}".encode()).digest()
+
+
+@contextmanager
+def global_coins(rng: np.random.Generator) -> Iterator[None]:
+    """Seeds Python's, numpy's and torch's global generators from ``rng``, and puts them back as they were.
+
+    For other people's code, which knows no others: Flower's strategies sample with ``random``, its mods draw noise
+    with ``numpy.random``. Nothing that a guarantee relies on comes from here.
+    """
+    before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(rng.bytes(32))
+        np.random.seed(rng.integers(2**32, size=8))
+        torch.manual_seed(int(rng.integers(2**63)))
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])

@@ -22,9 +22,9 @@ from fedpriv.federation import ServerOptimizer, ServerState, StockAlgorithm
 from fedpriv.federation.stock_client import DIAGNOSTICS
 from fedpriv.federation.stock_nodes import StockNodes
 from fedpriv.federation.stock_settings import Settings
-from fedpriv.federation.stock_world import global_coins
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.inprocess import InProcessGrid
+from fedpriv.streams import global_coins
 
 STRATEGIES = {
     "FedAvg": [],

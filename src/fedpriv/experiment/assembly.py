@@ -96,8 +96,9 @@ class Experiment:
                 "sum over examples and no single one's influence can be clipped: privacy=example cannot hold. Use "
                 "privacy=central or privacy=none."
             )
-        self._check_model()
-        self.layout(self.new_model())
+        model = self.new_model()
+        self._check_model(model)
+        self.layout(model)
         check_optimizer(local_optimizer(self.config), "training.optimizer")
         check_optimizer(self.server_optimizer, "strategy.optimizer")
         if self.is_stock:
@@ -107,8 +108,8 @@ class Experiment:
             check_function(local_function(self.config), self.new_model(), x, y)
         self.privacy.check()
 
-    def _check_model(self) -> None:
-        model, sample, output_shape = self.new_model(), self.data.sample(3), self.task.output_shape
+    def _check_model(self, model: nn.Module) -> None:
+        sample, output_shape = self.data.sample(3), self.task.output_shape
         if self.client_app_is_own:  # which trains as it likes, running statistics included
             check_shapes(model, sample.to(self.device), output_shape)
             return

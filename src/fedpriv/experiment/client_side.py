@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError, in_one_line
-from fedpriv.federation import global_coins
 from fedpriv.models import ParameterLayout
+from fedpriv.streams import global_coins
 from fedpriv.targets import partial_target
 from fedpriv.training.rules import FedNovaRule, LocalRule, PersonalLayersRule, PlainRule, ScaffoldRule
 

@@ -17,13 +17,12 @@ from fedpriv.federation import (
     HostedApp,
     Node,
     OneExperimentApp,
-    global_coins,
     make_client_app,
     make_stock_client_app,
 )
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism
-from fedpriv.streams import Streams
+from fedpriv.streams import Streams, global_coins
 from fedpriv.training import FunctionTrainer, LocalTrainer, SgdTrainer
 from fedpriv.training.rules import LocalRule
 

@@ -14,7 +14,7 @@ from .server_optimizer import ServerOptimizer
 from .server_rules import FedNovaServerRule, PlainServerRule, ScaffoldServerRule, ServerRule
 from .stock_algorithm import StockAlgorithm
 from .stock_client import EVALUATE_DIAGNOSTICS, App, HostedApp, make_stock_client_app
-from .stock_world import global_coins, quiet_flower
+from .stock_world import quiet_flower
 
 __all__ = [
     "DROPPED",
@@ -45,7 +45,6 @@ __all__ = [
     "Strategy",
     "TrainReply",
     "TrainTask",
-    "global_coins",
     "make_client_app",
     "make_server_app",
     "make_stock_client_app",

@@ -13,14 +13,14 @@ from torch import nn
 from fedpriv.errors import FedprivError
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism, ReleaseEntry
-from fedpriv.streams import Streams
+from fedpriv.streams import Streams, global_coins
 
 from .algorithm import Observer, RoundOutcome, ServerState, all_failed
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask
 from .stock_client import DIAGNOSTICS, EVALUATE_DIAGNOSTICS, UNAVAILABLE
 from .stock_nodes import StockNodes
 from .stock_settings import Settings, trespass
-from .stock_world import global_coins, quiet_flower
+from .stock_world import quiet_flower
 
 
 @final

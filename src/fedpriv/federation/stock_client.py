@@ -9,14 +9,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from fedpriv.errors import FedprivError
-from fedpriv.streams import Streams
+from fedpriv.streams import Streams, global_coins
 
 from .client_app import check_population
 from .discretion import needed_only, unmeasured
 from .messages import DROPPED, FAILED, EvaluateTask, TrainReply, TrainTask
 from .node import Node
 from .stock_settings import ROUND, Settings
-from .stock_world import global_coins, quiet_flower
+from .stock_world import quiet_flower
 
 App = Callable[[Message, Context], Message]
 

@@ -26,7 +26,7 @@ class Pristine:
     def __init__(self, model: nn.Module, layout: ParameterLayout) -> None:
         self._model = model
         self._learns = {name: p.requires_grad for name, p in model.named_parameters()}
-        self._values = {name: t.detach().clone() for name, t in _tensors(model) if name not in layout.names}
+        self._values = {name: t.detach().clone() for name, t in tensors_of(model) if name not in layout.names}
 
     def restore(self) -> None:
         """Put back frozen parameters, buffers, and which parameters learn.
@@ -34,7 +34,7 @@ class Pristine:
         Raises:
             RuntimeError: a tensor that was there is gone, or has another shape or dtype.
         """
-        found = dict(_tensors(self._model))
+        found = dict(tensors_of(self._model))
         for name, learns in self._learns.items():
             if name not in found:
                 raise RuntimeError(f"The model's parameter '{name}' is gone: training must leave its layers in place.")
@@ -48,7 +48,8 @@ class Pristine:
                     tensor.copy_(value)
 
 
-def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """All parameters and buffers, by name."""
     yield from model.named_parameters()
     yield from model.named_buffers()
 

@@ -96,7 +96,7 @@ def check_shapes(model: nn.Module, sample: torch.Tensor, output_shape: tuple[int
     except Exception as error:
         raise ConfigError(
             f"The model does not accept inputs of shape {input_shape} ({sample.dtype}): {in_one_line(error)}. "
-            f"Choose another model, or give it arguments that fit the data."
+            "Choose another model, or give it arguments that fit the data."
         ) from error
     finally:
         model.train()

@@ -5,10 +5,7 @@ LoRA's, hides nothing then.
 """
 
 import copy
-import random
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,9 @@ import torch
 from torch import nn
 
 from fedpriv.errors import ConfigError, in_one_line
+from fedpriv.streams import global_coins
+
+from .local_steps import tensors_of
 
 _ADVICE = (
     "No example's influence can be clipped then. Keep the batch the first dimension of every layer's input "
@@ -34,7 +34,7 @@ def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None,
     examples, others = (_random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
     trial = _moved(model)
     fresh = copy.deepcopy(trial)
-    before = {name: tensor.detach().clone() for name, tensor in _tensors(trial)}
+    before = {name: tensor.detach().clone() for name, tensor in tensors_of(trial)}
     try:
         _outputs(trial, others)
         after, alone = _outputs(trial, examples), _outputs(fresh, examples)
@@ -42,7 +42,7 @@ def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None,
         if must_run:
             raise ConfigError(f"The model raises in a training pass: {in_one_line(error)}.") from error
         return
-    for name, tensor in _tensors(trial):
+    for name, tensor in tensors_of(trial):
         if name not in before or not _equal(before[name], tensor):
             kind = "parameter" if name in dict(trial.named_parameters()) else "buffer"
             raise ConfigError(
@@ -167,23 +167,8 @@ def _quiet(model: nn.Module) -> None:
 
 def _outputs(model: nn.Module, examples: torch.Tensor) -> Any:
     """With the same coins each time."""
-    with _fixed_coins(), torch.enable_grad():
+    with global_coins(np.random.default_rng(0)), torch.enable_grad():
         return model(examples)
-
-
-@contextmanager
-def _fixed_coins() -> Iterator[None]:
-    """All global generators from the same start, and as they were afterwards."""
-    states = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
-        try:
-            yield
-        finally:
-            np.random.set_state(states[0])
-            random.setstate(states[1])
 
 
 def _moved(model: nn.Module) -> nn.Module:
@@ -210,11 +195,6 @@ def _random_examples(sample: torch.Tensor, num_tokens: int | None, *, seed: int)
     if sample.is_floating_point():
         return (2 * torch.rand(sample.shape, generator=coins)).to(sample.dtype)
     return torch.randint(0, num_tokens or 2, sample.shape, generator=coins).to(sample.dtype)
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
