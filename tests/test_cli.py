@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import fedpriv
+from fedpriv.accounting.guarantee import rounded_up
 from fedpriv.config import conf_dir
-from fedpriv.privacy.guarantee import rounded_up
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ["run", "experiment=digits_smoke"]

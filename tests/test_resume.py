@@ -309,7 +309,7 @@ def test_ctrl_c_around_a_ledger_entry_counts_it_or_not_but_never_half(moment, tm
     place = {
         "before": "fedpriv.experiment.recording:Recorder.permit",
         "during": "fedpriv.records.hashchain:_write_all",
-        "after": "fedpriv.privacy.plan:EpsilonMeter.spend",
+        "after": "fedpriv.accounting.budget:EpsilonMeter.spend",
     }[moment]
     # _write_all also writes the first line of the audit log.
     deeds = [("terminal_interrupt", place, 3 if moment == "during" else 2)]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedpriv.accounting.budget import Accounting
+from fedpriv.accounting.guarantee import state_guarantee
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.errors import ConfigError, DamagedRunError
-from fedpriv.privacy import ReleaseEntry
-from fedpriv.privacy.guarantee import state_guarantee
-from fedpriv.privacy.plan import Accounting
 from fedpriv.records.hashchain import ChainMismatchError, read_chain
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from crash.sabotage import Deed, commit
-from fedpriv.privacy import ReleaseEntry
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.records.tables import read_table
 
 _SERVER = multiprocessing.get_context("forkserver")

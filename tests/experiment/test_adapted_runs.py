@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fedpriv.accounting.guarantee import in_words
 from fedpriv.config import compose
 from fedpriv.errors import ConfigError, DataError
 from fedpriv.experiment import Experiment
-from fedpriv.privacy.guarantee import in_words
 from fedpriv.verification import verify
 
 MLP = ("model=mlp", "rounds=2")

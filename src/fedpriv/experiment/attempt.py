@@ -12,6 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from fedpriv.accounting.accountants import Epsilon
+from fedpriv.accounting.budget import EpsilonMeter, affordable_rounds
+from fedpriv.accounting.ledger import ReleaseEntry, compositions
+from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, evaluate_global, spread
@@ -30,10 +34,7 @@ from fedpriv.federation import (
     ServerState,
     make_server_app,
 )
-from fedpriv.privacy import Mechanism, ReleaseEntry, compositions
-from fedpriv.privacy.accounting import Epsilon
-from fedpriv.privacy.plan import EpsilonMeter, affordable_rounds
-from fedpriv.privacy.sampled_gaussian import Composition
+from fedpriv.privacy import Mechanism
 from fedpriv.privacy.sampling import participations
 from fedpriv.records.atomic import write_text_atomic
 from fedpriv.records.checkpoint import save_model

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from fedpriv.accounting.budget import Accounting
+from fedpriv.accounting.calibration import calibrate, calibrate_clients
+from fedpriv.accounting.guarantee import Guarantee, state_guarantee
+from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.sampled_gaussian import check_accountable
 from fedpriv.config import Config
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.cohorts import make_sampler
-from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, ReleaseEntry
-from fedpriv.privacy.calibration import calibrate, calibrate_clients
-from fedpriv.privacy.guarantee import Guarantee, state_guarantee
+from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
-from fedpriv.privacy.plan import Accounting
-from fedpriv.privacy.sampled_gaussian import check_accountable
 from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.errors import DamagedRunError
 from fedpriv.federation import DROPPED, FAILED, RoundOutcome
-from fedpriv.privacy import ReleaseEntry
 from fedpriv.records.atomic import writing
 from fedpriv.records.checkpoint import save_checkpoint
 from fedpriv.records.hashchain import HashChain

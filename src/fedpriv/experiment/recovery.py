@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedpriv.privacy import ReleaseEntry
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.records.checkpoint import Checkpoint
 from fedpriv.records.hashchain import GENESIS
 from fedpriv.records.run_record import LedgerMark, RunRecord

@@ -18,9 +18,10 @@ import torch
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.errors import FedprivError
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import CohortSampler, Mechanism, ReleaseEntry
+from fedpriv.privacy import CohortSampler, Mechanism
 
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
 from .server_optimizer import ServerOptimizer

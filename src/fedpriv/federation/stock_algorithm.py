@@ -10,9 +10,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from torch import nn
 
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.errors import FedprivError
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import Mechanism, ReleaseEntry
+from fedpriv.privacy import Mechanism
 from fedpriv.streams import Streams, global_coins
 
 from .algorithm import Observer, RoundOutcome, ServerState, all_failed

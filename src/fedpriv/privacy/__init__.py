@@ -3,7 +3,6 @@
 from .batches import PoissonBatches
 from .clipping import ClippingGrid
 from .encoded import EncodedUpdate
-from .ledger import ReleaseEntry, compositions
 from .mechanism import Mechanism
 from .sampling import AllClients, CohortSampler, FixedSizeSampler, PoissonSampler
 
@@ -16,6 +15,4 @@ __all__ = [
     "Mechanism",
     "PoissonBatches",
     "PoissonSampler",
-    "ReleaseEntry",
-    "compositions",
 ]

@@ -5,9 +5,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.sampled_gaussian import Composition
+
 from .encoded import EncodedUpdate
-from .ledger import ReleaseEntry
-from .sampled_gaussian import Composition
 
 
 class Mechanism(Protocol):

@@ -5,9 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from fedpriv.accounting.sampled_gaussian import SampledGaussian
 from fedpriv.streams import Streams
-
-from .sampled_gaussian import SampledGaussian
 
 
 class CohortSampler(Protocol):

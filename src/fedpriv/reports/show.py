@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedpriv.privacy.guarantee import in_words, rounded_up
+from fedpriv.accounting.guarantee import in_words, rounded_up
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord
 from fedpriv.records.tables import read_table

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedpriv.accounting.ledger import EVERY_CLIENT, ReleaseEntry
+from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.streams import Streams
 
 from ..clipping import ClippingGrid
 from ..encoded import EncodedUpdate
-from ..ledger import EVERY_CLIENT, ReleaseEntry
-from ..sampled_gaussian import Composition
 from ..sampling import CohortSampler
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.sampled_gaussian import Composition, SampledGaussian
 from fedpriv.errors import FedprivError
 
 from ..encoded import EncodedUpdate
-from ..ledger import ReleaseEntry
-from ..sampled_gaussian import Composition, SampledGaussian
 from .no_privacy import weigh, weighted_mean
 
 

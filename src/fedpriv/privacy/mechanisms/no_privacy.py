@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.sampled_gaussian import Composition
+
 from ..encoded import EncodedUpdate
-from ..ledger import ReleaseEntry
-from ..sampled_gaussian import Composition
 
 
 def weigh(update: torch.Tensor, *, weight: float) -> EncodedUpdate:

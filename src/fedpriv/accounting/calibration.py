@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from fedpriv.errors import ConfigError
-from fedpriv.privacy.accounting import (
+from fedpriv.accounting.accountants import (
     epsilon,
     fast_upper_bound,
     lower_half,
     rough_epsilon,
     spread,
 )
-from fedpriv.privacy.sampled_gaussian import (
+from fedpriv.accounting.sampled_gaussian import (
     Accountant,
     Composition,
     Relation,
     SampledGaussian,
     check_accountable,
 )
+from fedpriv.errors import ConfigError
 
 _SLACK = 1e-3  # relative, below the target: as close as a calibration needs to come
 _LEAST, _MOST = 1e-3, 1e6  # noise multipliers searched

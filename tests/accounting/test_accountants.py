@@ -15,8 +15,7 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpriv.errors import ConfigError
-from fedpriv.privacy.accounting import (
+from fedpriv.accounting.accountants import (
     Composition,
     Relation,
     SampledGaussian,
@@ -26,8 +25,9 @@ from fedpriv.privacy.accounting import (
     max_fast_upper_bound,
     rough_epsilon,
 )
-from fedpriv.privacy.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve
-from fedpriv.privacy.sampled_gaussian import Accountant, Sampling, check_accountable
+from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve
+from fedpriv.accounting.sampled_gaussian import Accountant, Sampling, check_accountable
+from fedpriv.errors import ConfigError
 
 
 def poisson(rate: float, noise_multiplier: float) -> SampledGaussian:
@@ -436,7 +436,7 @@ def test_events_name_the_sampling(relation: Relation) -> None:
 
 def test_opacus_is_imported_only_when_asked_and_the_types_need_no_library() -> None:
     code = (
-        "import sys, fedpriv.privacy.sampled_gaussian; assert 'dp_accounting' not in sys.modules; "
-        "import fedpriv.privacy.accounting; assert 'opacus' not in sys.modules"
+        "import sys, fedpriv.accounting.sampled_gaussian; assert 'dp_accounting' not in sys.modules; "
+        "import fedpriv.accounting.accountants; assert 'opacus' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

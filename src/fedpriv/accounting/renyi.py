@@ -16,7 +16,7 @@ from dp_accounting import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 from scipy.special import gammaln, logsumexp
 
-from fedpriv.privacy.sampled_gaussian import Relation, SampledGaussian
+from fedpriv.accounting.sampled_gaussian import Relation, SampledGaussian
 
 Curve = npt.NDArray[np.float64]
 

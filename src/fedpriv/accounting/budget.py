@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from .accounting import Accountant, Epsilon, Relation, max_epsilon, max_fast_upper_bound
+from .accountants import Accountant, Epsilon, Relation, max_epsilon, max_fast_upper_bound
 from .ledger import ReleaseEntry, compositions
 from .sampled_gaussian import Composition, SampledGaussian
 

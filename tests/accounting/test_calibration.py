@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedpriv.accounting.accountants import Composition, SampledGaussian, epsilon, max_epsilon
+from fedpriv.accounting.calibration import calibrate, calibrate_clients
+from fedpriv.accounting.sampled_gaussian import Accountant, Relation, Sampling
 from fedpriv.errors import ConfigError
-from fedpriv.privacy.accounting import Composition, SampledGaussian, epsilon, max_epsilon
-from fedpriv.privacy.calibration import calibrate, calibrate_clients
-from fedpriv.privacy.sampled_gaussian import Accountant, Relation, Sampling
 
 
 def released(z: float, rate: float, steps: int, sampling: Sampling = "poisson", population: int = 0) -> Composition:

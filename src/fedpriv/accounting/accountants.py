@@ -20,9 +20,8 @@ from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import compute_epsilon
 
-from fedpriv.errors import ConfigError
-from fedpriv.privacy.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity
-from fedpriv.privacy.sampled_gaussian import (
+from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity
+from fedpriv.accounting.sampled_gaussian import (
     Accountant,
     Composition,
     Relation,
@@ -30,6 +29,7 @@ from fedpriv.privacy.sampled_gaussian import (
     Sampling,
     check_accountable,
 )
+from fedpriv.errors import ConfigError
 
 __all__ = [
     "Accountant",

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .budget import Accounting
 from .ledger import ReleaseEntry, compositions
-from .plan import Accounting
 
 _TRUST = {
     "example": ("local", "anyone who sees every client's updates, the server included"),
