@@ -1,0 +1,166 @@
+"""From a TARGET to a table of verdicts."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedpriv.errors import ConfigError, FedprivError, InputError, in_one_line
+from fedpriv.targets import resolve
+
+from .properties import PROPERTIES
+from .subject import Claim, Subject
+from .verdict import Row, judged
+
+CLAIM = "claim."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was measured of one target.
+
+    Attributes:
+        target: as it was given.
+        claim: what it says of itself, in the units of its release.
+        rows: one a property, in the kit's order.
+    """
+
+    target: str
+    claim: Claim
+    rows: Sequence[Row]
+
+    @property
+    def failed(self) -> Sequence[Row]:
+        return [row for row in self.rows if row.verdict == "fails"]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing fails."""
+        return not self.failed
+
+    def assert_holds(self, *, except_: Sequence[str] = ()) -> None:
+        """For tests: raises AssertionError with the evidence if a property fails.
+
+        Args:
+            except_: properties that are known to fail; one that does not is an error, too.
+        """
+        failed = {row.property: row for row in self.failed}
+        if unknown := sorted(set(except_) - {row.property for row in self.rows}):
+            raise ValueError(f"except_ names no property of the kit: {', '.join(unknown)}.")
+        if healed := sorted(set(except_) - set(failed)):
+            raise AssertionError(f"{self.target}: except_ names {', '.join(healed)}, which did not fail.")
+        if left := [row for name, row in failed.items() if name not in except_]:
+            told = "\n".join(f"  {row.property}: {row.evidence}" for row in left)
+            raise AssertionError(f"{self.target} does not do what it claims:\n{told}")
+
+
+def measure(target: str | Callable[..., Any], arguments: Mapping[str, Any]) -> Report:
+    """Measure an importable target ``module:Name``, or a class, factory, mod or object.
+
+    Args:
+        arguments: for the target; those that begin with ``claim.`` say what it cannot say of itself.
+
+    Raises:
+        ConfigError: no such target, arguments that it does not take, or a kind that the kit does not know.
+        FedprivError: not even an ordinary round can be played.
+    """
+    name = target if isinstance(target, str) else getattr(target, "__qualname__", type(target).__name__)
+    found = _import(target) if isinstance(target, str) else target
+    subject = _subject(found, arguments, name=name)
+    return measure_subject(subject)
+
+
+def measure_subject(subject: Subject) -> Report:
+    """Every property of the kit on one subject."""
+    rows = []
+    for name, property_ in PROPERTIES.items():
+        try:
+            finding = property_(subject)
+        except InputError:
+            raise
+        except Exception as error:  # the subject's own code: what it cannot do is what was to be found out
+            finding = judged(False, f"raised {in_one_line(error)}")
+        rows.append(Row(property=name, verdict=finding.verdict, evidence=finding.evidence))
+    return Report(target=subject.name, claim=subject.claim, rows=rows)
+
+
+def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
+    """The target as a subject, by its kind."""
+    from flwr.serverapp.strategy import Strategy
+
+    from . import own_mechanisms
+
+    claims = {key.removeprefix(CLAIM): value for key, value in arguments.items() if key.startswith(CLAIM)}
+    given = {key: value for key, value in arguments.items() if not key.startswith(CLAIM)}
+    if own_mechanisms.is_ours(target):
+        return own_mechanisms.build(target, {**given, **arguments}, name=name)
+    if isinstance(target, Strategy) or _is_mod(target) or own_mechanisms.is_mechanism(target):
+        if given:
+            raise ConfigError(f"{name} is an object already and takes no arguments: leave out {', '.join(given)}.")
+        made: Any = target
+        make: Callable[..., Any] = lambda: made  # noqa: E731
+    elif inspect.isclass(target) and issubclass(target, Strategy):
+        from .flower_strategies import strategy_subject
+
+        return strategy_subject(target, given, claims, name=name)
+    else:
+        make = target
+        made = _call(target, given, name=name)
+    if isinstance(made, Strategy):
+        from .flower_strategies import strategy_subject
+
+        return strategy_subject(make, given, claims, name=name)
+    if _is_mod(made):
+        from .flower_mods import mod_subject
+
+        return mod_subject(make, given, claims, name=name)
+    if own_mechanisms.is_mechanism(made):
+        return own_mechanisms.wrap(make, given, claims, name=name)
+    raise ConfigError(
+        f"{name} makes a {type(made).__name__}. The kit measures a fedpriv.privacy.Mechanism, a "
+        "flwr.serverapp.strategy.Strategy, or a client mod: a function of (Message, Context, call_next)."
+    )
+
+
+def _is_mod(found: Any) -> bool:
+    """Whether it is called with a message, a context, and what comes next."""
+    if inspect.isclass(found) or not callable(found):
+        return False
+    try:
+        parameters = list(inspect.signature(found).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    hints = [str(p.annotation) for p in parameters[:1]]
+    return len(needed) == 3 and (needed[2].name == "call_next" or any("Message" in hint for hint in hints))
+
+
+def _call(target: Any, arguments: Mapping[str, Any], *, name: str) -> Any:
+    """``target(**arguments)``, what goes wrong said as the user's to mend."""
+    if not callable(target):
+        raise ConfigError(f"{name} is a {type(target).__name__}: give a class or a function that makes what to measure.")
+    try:
+        signature = inspect.signature(target)
+        signature.bind(**arguments)
+    except ValueError:
+        pass
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}. It takes: {_in_words(signature)}.") from error
+    try:
+        return target(**arguments)
+    except FedprivError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{name} could not be made: {in_one_line(error)}") from error
+
+
+def _in_words(signature: inspect.Signature) -> str:
+    shown = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in signature.parameters.values()]
+    return ", ".join(shown) or "no arguments"
+
+
+def _import(target: str) -> Any:
+    module, colon, attribute = target.partition(":")
+    if not colon or not module or not attribute:
+        raise ConfigError(f"TARGET must be module:Name, such as mypackage.mymodule:MyStrategy, not {target!r}.")
+    return resolve({"_target_": f"{module}.{attribute}"}, "TARGET")
