@@ -1,7 +1,7 @@
-"""The conformance kit: measures what a mechanism, a Flower strategy or a client mod really does (docs/conformance.md)."""
+"""Measures what a mechanism, a Flower strategy or a client mod really does (docs/conformance.md)."""
 
-from .kit import Report, measure, measure_subject
+from .kit import measure, measure_subject
 from .subject import Claim, Subject
-from .verdict import Row
+from .verdict import Row, Verdicts
 
-__all__ = ["Claim", "Report", "Row", "Subject", "measure", "measure_subject"]
+__all__ = ["Claim", "Row", "Subject", "Verdicts", "measure", "measure_subject"]

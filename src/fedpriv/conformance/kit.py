@@ -1,60 +1,20 @@
 """From a TARGET to a table of verdicts."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedpriv.errors import ConfigError, FedprivError, InputError, in_one_line
 from fedpriv.targets import resolve
 
 from .properties import PROPERTIES
-from .subject import Claim, Subject
-from .verdict import Row, judged
+from .subject import Subject
+from .verdict import Row, Verdicts, judged
 
 CLAIM = "claim."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was measured of one target.
-
-    Attributes:
-        target: as it was given.
-        claim: what it says of itself, in the units of its release.
-        rows: one a property, in the kit's order.
-    """
-
-    target: str
-    claim: Claim
-    rows: Sequence[Row]
-
-    @property
-    def failed(self) -> Sequence[Row]:
-        return [row for row in self.rows if row.verdict == "fails"]
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing fails."""
-        return not self.failed
-
-    def assert_holds(self, *, except_: Sequence[str] = ()) -> None:
-        """For tests: raises AssertionError with the evidence if a property fails.
-
-        Args:
-            except_: properties that are known to fail; one that does not is an error, too.
-        """
-        failed = {row.property: row for row in self.failed}
-        if unknown := sorted(set(except_) - {row.property for row in self.rows}):
-            raise ValueError(f"except_ names no property of the kit: {', '.join(unknown)}.")
-        if healed := sorted(set(except_) - set(failed)):
-            raise AssertionError(f"{self.target}: except_ names {', '.join(healed)}, which did not fail.")
-        if left := [row for name, row in failed.items() if name not in except_]:
-            told = "\n".join(f"  {row.property}: {row.evidence}" for row in left)
-            raise AssertionError(f"{self.target} does not do what it claims:\n{told}")
-
-
-def measure(target: str | Callable[..., Any], arguments: Mapping[str, Any]) -> Report:
+def measure(target: str | Callable[..., Any], arguments: Mapping[str, Any]) -> Verdicts:
     """Measure an importable target ``module:Name``, or a class, factory, mod or object.
 
     Args:
@@ -70,7 +30,7 @@ def measure(target: str | Callable[..., Any], arguments: Mapping[str, Any]) -> R
     return measure_subject(subject)
 
 
-def measure_subject(subject: Subject) -> Report:
+def measure_subject(subject: Subject) -> Verdicts:
     """Every property of the kit on one subject."""
     rows = []
     for name, property_ in PROPERTIES.items():
@@ -81,7 +41,7 @@ def measure_subject(subject: Subject) -> Report:
         except Exception as error:  # the subject's own code: what it cannot do is what was to be found out
             finding = judged(False, f"raised {in_one_line(error)}")
         rows.append(Row(property=name, verdict=finding.verdict, evidence=finding.evidence))
-    return Report(target=subject.name, claim=subject.claim, rows=rows)
+    return Verdicts(target=subject.name, claim=subject.claim, rows=rows)
 
 
 def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
@@ -138,7 +98,7 @@ def _is_mod(found: Any) -> bool:
 def _call(target: Any, arguments: Mapping[str, Any], *, name: str) -> Any:
     """``target(**arguments)``, what goes wrong said as the user's to mend."""
     if not callable(target):
-        raise ConfigError(f"{name} is a {type(target).__name__}: give a class or a function that makes what to measure.")
+        raise ConfigError(f"{name} is a {type(target).__name__}: give a class, or a function that makes one.")
     try:
         signature = inspect.signature(target)
         signature.bind(**arguments)

@@ -13,13 +13,14 @@ import numpy as np
 
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Relation, SampledGaussian
+from fedpriv.accounting.sampling import CohortSampling
 
 # Releaser of what the server makes public; a client id where clients add the noise, and each one's message is seen.
 SERVER = -1
 
 Release = Mapping[int, np.ndarray]
 """Releaser -> what an observer sees of it in one round: the parameters' movement, float64, shape (d,), in the order
-of ``Script.start``. A client that sent nothing is not there. Where nothing at all was released, the movement is zero."""
+of ``Script.start``. A client that sent nothing is not there. A server that released nothing did not move."""
 
 
 # -- what is played ----------------------------------------------------------------------------------------
@@ -132,38 +133,19 @@ class KeepsLedger(Protocol):
         of which has the same number as the one that was lost.
 
         Returns:
-            Everything that left, in order, the lost round and its repetition both; and what the ledger holds at the end.
+            Everything that left, in order, the lost round and its repetition both; what the ledger holds at the end.
         """
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """What a subject's cohorts are accounted as.
-
-    Attributes:
-        sampling: ``poisson``, ``capped_poisson``, ``fixed_size``, ``all``, ``round_robin`` or ``cyclic_poisson``.
-        population: clients 0 ... population - 1.
-        rate: chance of one client to be in one cohort; under ``cyclic_poisson`` in a round that is its turn.
-        cohort: size of a cohort, expected or fixed.
-        cap: most clients of one cohort; None for no cap.
-        separation: least number of rounds from one participation of a client to its next; None where none is claimed.
-    """
-
-    sampling: str
-    population: int
-    rate: float
-    cohort: float
-    cap: int | None
-    separation: int | None
-
-
 @runtime_checkable
 class SamplesCohorts(Protocol):
-    """Draws its own cohorts."""
+    """Draws its own cohorts, of the clients 0 ... population - 1."""
 
     @property
-    def accounted_sampling(self) -> Sampled: ...
+    def accounted_sampling(self) -> CohortSampling:
+        """What they are accounted as."""
+        ...
 
     def cohort(self, round_number: int, *, seed: int) -> np.ndarray:
         """Client ids (int64), sorted. Round numbers start at 1."""
