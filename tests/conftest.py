@@ -14,7 +14,9 @@ import torch
 from hypothesis import HealthCheck, settings
 from scipy import stats
 
+from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.data import Dataset, Examples, FederatedData, Normalisation, federate
+from fedpriv.privacy import CohortSampler, make_sampler
 from fedpriv.streams import Streams, seed_key
 
 # The same examples on every machine, and none too slow for a busy one.
@@ -30,6 +32,18 @@ _P_VALUE = 1e-5
 def new_streams() -> Callable[[int], Streams]:
     """Streams whose every purpose has the same seed."""
     return lambda seed: Streams(keys=dict.fromkeys(PURPOSES, seed_key(seed)))
+
+
+@pytest.fixture(scope="session")
+def new_sampler() -> Callable[..., CohortSampler]:
+    """A sampler over these ids by its kind, with what of cohort, separation and cap is given."""
+
+    def make(kind: str, *, clients: Any, streams: Streams, **given: Any) -> CohortSampler:
+        said = {"cohort": None, "separation": None, "cap": None, **given}
+        law = cohort_sampling(kind=kind, population=len(clients), **said)  # type: ignore[arg-type]
+        return make_sampler(law, clients=np.asarray(clients), streams=streams)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,10 @@ def test_every_optimizer_makes_a_step(group, name):
 
 @pytest.mark.parametrize(("group", "name"), [f for f in FILES if f[0] in ("privacy", "sampling", "runtime")])
 def test_every_mechanism_sampling_and_runtime_assembles(group, name):
-    some = ["sampling.cohort=5"] if name in ("poisson", "fixed_size") else []
+    turns = {"round_robin": ["sampling.separation=2"], "cyclic_poisson": ["sampling.cohort=2", "sampling.separation=2"]}
+    drawn = {kind: ["sampling.cohort=5"] for kind in ("poisson", "fixed_size")}
+    drawn["capped_poisson"] = ["sampling.cohort=5", "sampling.cap=6"]
+    some = {**turns, **drawn}.get(name, [])
     experiment = Experiment.assemble(compose([*SMALL, f"{group}={name}", *some], config_dir=None))
     streams = experiment.streams(None)
     cohort = experiment.sampler(streams).cohort(1)
@@ -164,7 +167,7 @@ def test_every_mechanism_sampling_and_runtime_assembles(group, name):
     entry = experiment.privacy.mechanism(noise, streams).entry(round_number=1, attempt=0, cohort=cohort)
     assert (entry is None) == (experiment.config.privacy.mechanism == "none")
     if group == "sampling" and name != "auto":
-        assert experiment.sampler(streams).kind == name
+        assert experiment.sampler(streams).law.kind == name
 
 
 @pytest.mark.parametrize("name", choices("experiment"))

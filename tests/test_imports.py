@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
     "own_code": BASICS | {"targets", "typed_code"},
     "typed_code": set(),
     "config_schema": set(),
-    "config_checks": BASICS | {"config_schema"},
+    "config_checks": BASICS | {"accounting", "config_schema"},
     "config": BASICS | {"config_checks", "config_schema", "config_words"},
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"accounting", "records"},

@@ -324,7 +324,8 @@ keys that every run has, with their defaults; a preset sets its own, a choice ad
   privacy.epsilon privacy.delta=n^-1.1 privacy.noise_multiplier privacy.max_grad_norm privacy.clipping_norm
   privacy.accountant=auto|pld|rdp|prv|opacus_rdp privacy.relation=auto|add_or_remove_one|replace_one|zero_out
   privacy.calibration=per_client|shared privacy.accept_weak_delta=false
-  sampling.cohort=everybody partition.num_clients=10 partition.alpha=0.5 partition.min_examples
+  sampling.cohort=everybody sampling.cap sampling.separation
+  partition.num_clients=10 partition.alpha=0.5 partition.min_examples
   training.batch_size=32 training.local_epochs=1 training.lr=0.1 training.engine=auto training.function
   model.init=FILE model.trainable=[PATTERN,...] model.lora_rank model.lora_alpha=rank model.lora_layers=['*']
   strategy.weighting=examples|uniform strategy.personal=[PATTERN,...] strategy.flower strategy.client_app strategy.mods

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from fedpriv.accounting.sampling import CohortKind
 from fedpriv.config_schema import MODEL_KEYS, Config, PrivacyConfig, SeedsConfig
 from fedpriv.errors import ConfigError
 
@@ -58,7 +59,7 @@ def _check_choices(config: Config) -> None:
     _one_of("privacy.calibration", config.privacy.calibration, ("per_client", "shared"))
     _one_of("privacy.accountant", config.privacy.accountant, ("auto", "pld", "rdp", "prv", "opacus_rdp"))
     _one_of("privacy.relation", config.privacy.relation, ("auto", "add_or_remove_one", "replace_one", "zero_out"))
-    _one_of("sampling.kind", config.sampling.kind, ("auto", "poisson", "fixed_size", "all"))
+    _one_of("sampling.kind", config.sampling.kind, ("auto", *get_args(CohortKind)))
     _one_of("training.engine", config.training.engine, ("auto", "sgd", "opacus"))
     _one_of("runtime.kind", config.runtime.kind, ("inprocess",))
     _one_of("task", config.task, ("auto", "classification", "binary", "regression", "next_token", "survival"))
@@ -86,6 +87,8 @@ def _check_numbers(config: Config) -> None:
         "training.batch_size": config.training.batch_size,
         "training.local_epochs": config.training.local_epochs,
         "evaluation.every": config.evaluation.every,
+        "sampling.separation": config.sampling.separation,
+        "sampling.cap": config.sampling.cap,
     }
     for key, value in whole.items():
         if value is not None and value < 1:

@@ -37,10 +37,12 @@ class TrainingConfig:
 
 @dataclass
 class SamplingConfig:
-    """Who is in a round's cohort; ``cohort`` is the expected size, null means everybody."""
+    """Who is in a round's cohort: its expected size (null: everybody whose turn it is), rounds between turns, a cap."""
 
     kind: str = _FROM_GROUP
     cohort: float | None = None
+    separation: int | None = None
+    cap: int | None = None
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch
 from flwr.app import Error, Message, MessageType
 from torch import nn
 
+from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.data import FederatedData
 from fedpriv.errors import FedprivError
 from fedpriv.federation import (
@@ -27,7 +28,7 @@ from fedpriv.federation import (
     make_client_app,
 )
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import AllClients, ClippingGrid, PoissonBatches, PoissonSampler
+from fedpriv.privacy import ClippingGrid, PoissonBatches, make_sampler
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.inprocess import InProcessGrid
@@ -38,6 +39,11 @@ from fedpriv.training.rules import PlainRule
 
 CPU = torch.device("cpu")
 SIZES = (5, 3, 8, 0, 2, 9, 4)
+
+
+def sampler_of(kind, *, cohort=None, streams=None):
+    law = cohort_sampling(kind=kind, population=len(SIZES), cohort=cohort, separation=None, cap=None)
+    return make_sampler(law, clients=np.arange(len(SIZES)), streams=streams)
 
 
 class RemembersItsClients:
@@ -162,7 +168,7 @@ class Federation:
         )
         self.algorithm = FederatedAveraging(
             layout=self.layout,
-            sampler=self.sampler or AllClients(clients=np.arange(len(SIZES))),
+            sampler=self.sampler or sampler_of("all"),
             mechanism=self.mechanism,
             client_sizes=self.data.client_sizes,
             weights=self.data.client_sizes.astype(float),
@@ -252,7 +258,7 @@ def federation(new_data, new_streams):
 def central(streams, *, noise_multiplier=1.0, sampler=None):
     return CentralGaussian(
         grid=ClippingGrid(clipping_norm=0.5, summands=len(SIZES)),
-        sampler=sampler or AllClients(clients=np.arange(len(SIZES))),
+        sampler=sampler or sampler_of("all"),
         noise_multiplier=noise_multiplier,
         streams=streams,
     )
@@ -358,7 +364,7 @@ def test_an_observer_sees_the_real_messages_and_changes_no_bit(federation, setti
 @pytest.mark.parametrize("how", [{"nodes": 1}, {"nodes": 2}, {"nodes": 3}, {"clients_per_node": 1}])
 def test_state_travels_with_its_client(federation, new_streams, how):
     """Whichever node trains it next; a client that sat out keeps its state."""
-    sampler = PoissonSampler(clients=np.arange(len(SIZES)), rate=0.5, streams=new_streams(0))
+    sampler = sampler_of("poisson", cohort=0.5 * len(SIZES), streams=new_streams(0))
     run = federation(**how, sampler=sampler, dropout=0.3)
     visits = dict.fromkeys(range(len(SIZES)), 0)
     for outcome in run.rounds(12):
@@ -478,7 +484,7 @@ def test_clients_are_told_the_noise_that_the_ledger_holds(federation):
 
 
 def test_an_empty_cohort_is_a_round_of_noise_alone(federation, new_streams):
-    sampler = PoissonSampler(clients=np.arange(len(SIZES)), rate=1e-9, streams=new_streams(0))
+    sampler = sampler_of("poisson", cohort=1e-9 * len(SIZES), streams=new_streams(0))
     mechanism = central(new_streams(0), sampler=sampler, noise_multiplier=1e-9)
     run = federation(make_trainer=sgd, mechanism=mechanism, sampler=sampler)
     before = run.parameters.clone()

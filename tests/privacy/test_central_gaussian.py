@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpriv.privacy import AllClients, ClippingGrid, FixedSizeSampler, PoissonSampler
+from fedpriv.accounting.ledger import compositions
+from fedpriv.accounting.sampling import cohort_sampling
+from fedpriv.privacy import ClippingGrid, make_sampler
 from fedpriv.privacy.mechanisms import CentralGaussian
 from fedpriv.streams import Streams
 
@@ -16,15 +18,24 @@ SIZE = 20_000
 CLIENTS = np.arange(50)
 
 
+# what is said of each kind, and the public cohort that follows
+KINDS = {
+    "poisson": ({"cohort": 10}, 10),
+    "capped_poisson": ({"cohort": 10, "cap": 12}, 10),
+    "fixed_size": ({"cohort": 10}, 10),
+    "all": ({}, 50),
+    "round_robin": ({"separation": 5}, 10),
+    "cyclic_poisson": ({"cohort": 5, "separation": 5}, 5),
+}
+
+
 def sampler_of(kind, streams):
-    if kind == "poisson":
-        return PoissonSampler(clients=CLIENTS, rate=0.2, streams=streams)
-    if kind == "fixed_size":
-        return FixedSizeSampler(clients=CLIENTS, size=10, streams=streams)
-    return AllClients(clients=CLIENTS)
+    said = {"cohort": None, "separation": None, "cap": None, **KINDS[kind][0]}
+    law = cohort_sampling(kind=kind, population=len(CLIENTS), **said)
+    return make_sampler(law, clients=CLIENTS, streams=streams)
 
 
-@pytest.fixture(params=["poisson", "fixed_size", "all"])
+@pytest.fixture(params=KINDS)
 def mechanism(request, new_streams):
     return make(new_streams(0), kind=request.param)
 
@@ -43,7 +54,7 @@ def noise_on_sum(mechanism, *, round_number=1, attempt=0, total=None, total_weig
     values = torch.zeros(SIZE, dtype=torch.int64) if total is None else total
     mean = mechanism.decode(values, total_weight=total_weight, round_number=round_number, attempt=attempt)
     assert mean.dtype == torch.float64
-    return (mean * mechanism.sampler.expected_cohort - mechanism.grid.decode(values)).numpy()
+    return (mean * mechanism.sampler.law.cohort - mechanism.grid.decode(values)).numpy()
 
 
 def test_noise_has_the_standard_deviation_that_the_ledger_claims(mechanism, judge):
@@ -66,7 +77,7 @@ def test_planted_fault_wrong_noise_is_caught(mechanism, judge, monkeypatch, fact
 
 
 @settings(max_examples=25)
-@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.sampled_from(["poisson", "fixed_size", "all"]))
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.sampled_from(sorted(KINDS)))
 def test_noise_scales_with_norm_and_multiplier(judge, new_streams, clipping_norm, noise_multiplier, kind):
     mechanism = make(new_streams(1), kind=kind, clipping_norm=clipping_norm, noise_multiplier=noise_multiplier)
     assert judge.has_std(noise_on_sum(mechanism), clipping_norm * noise_multiplier)
@@ -110,7 +121,7 @@ def test_every_client_counts_once_whatever_its_weight(mechanism):
 
 def test_divisor_is_the_public_expected_cohort(new_streams):
     update = torch.full((4,), 0.1, dtype=torch.float64)
-    for kind, expected in (("poisson", 10.0), ("fixed_size", 10.0), ("all", 50.0)):
+    for kind, (_, expected) in KINDS.items():
         mechanism = make(new_streams(0), kind=kind, noise_multiplier=0.0)
         encoded = mechanism.encode(update, weight=1.0).values
         for answered in (1, 3, 50):
@@ -143,16 +154,22 @@ def test_commitment_is_salted_by_the_noise_key(new_streams):
 def test_no_noise_means_no_entry_and_no_plan(new_streams):
     mechanism = make(new_streams(0), noise_multiplier=0.0)
     assert mechanism.entry(round_number=1, attempt=0, cohort=CLIENTS) is None
-    assert mechanism.planned(np.ones(50, dtype=np.int64), rounds=3) == {}
+    assert mechanism.planned(np.ones(50, dtype=np.int64), first_round=1, last_round=3) == {}
     assert not noise_on_sum(mechanism).any()
 
 
 def test_plan_is_what_the_ledger_will_hold(mechanism):
     """To the last bit, or a calibrated run would be accounted as two kinds of release."""
     entry = mechanism.entry(round_number=1, attempt=0, cohort=CLIENTS)
-    [(participant, release, count)] = entry.releases()
-    planned = mechanism.planned(np.ones(50, dtype=np.int64), rounds=7)
-    assert planned == {participant: {release: 7 * count}}
+    [(_, release, count)] = entry.releases()
+    entries = [mechanism.entry(round_number=r, attempt=0, cohort=CLIENTS) for r in range(3, 10)]
+    planned = mechanism.planned(np.ones(50, dtype=np.int64), first_round=3, last_round=9)
+    assert planned == compositions(entries)
+    assert {each for composition in planned.values() for each in composition} == {release}
+    separation = mechanism.sampler.law.separation
+    assert sorted(times for [times] in map(dict.values, planned.values())) == sorted(
+        [count * len(range(turn, 7, separation)) for turn in range(separation)]
+    )
 
 
 def test_global_generators_are_left_alone(mechanism):

@@ -20,7 +20,7 @@ from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import compute_epsilon
 
-from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity
+from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity, truncation
 from fedpriv.accounting.sampled_gaussian import (
     Accountant,
     Composition,
@@ -136,7 +136,7 @@ def _canonical(composition: Composition) -> Key:
             raise ConfigError(f"a release cannot have happened {times} times")
         if times == 0 or release.rate == 0 or math.isinf(release.noise_multiplier):
             continue
-        if release.rate == 1 and release.sampling != "all":
+        if release.rate == 1 and release.sampling in ("poisson", "fixed_size"):
             release = SampledGaussian(
                 noise_multiplier=release.noise_multiplier, sampling="all", rate=1.0, population=0, cohort=0
             )
@@ -172,7 +172,9 @@ def _noiseless(key: Key) -> bool:
 
 def _closed_form(key: Key, delta: float, relation: Relation) -> float:
     """Without amplification: Gaussian DP with mu = s sqrt(sum 1/z^2). Valid for every sampling."""
-    mu = sensitivity(relation) * math.sqrt(sum(times / release.noise_multiplier**2 for release, times in key))
+    mu = math.sqrt(
+        sum(times * (sensitivity(release, relation) / release.noise_multiplier) ** 2 for release, times in key)
+    )
     with np.errstate(all="ignore"):
         return float(get_epsilon_gaussian(1 / mu, delta))
 
@@ -204,12 +206,16 @@ def _pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
     bound = _fast(key, delta, relation)
     fallback = "RDP upper bound (epsilon too large, or delta too small, for a PLD)"
     if bound > _LARGE:
-        renyi = bound if relation == "replace_one" else _rdp(key, delta, relation).value
+        plain = relation != "replace_one" and all(release.sampling != "capped_poisson" for release, _ in key)
+        renyi = _rdp(key, delta, relation).value if plain else bound
         return Epsilon(min(bound, renyi), fallback)
     interval = _pld_interval(key, delta, relation, bound, error)
     accountant = PLDAccountant(_RELATIONS[relation], interval)
     with np.errstate(all="ignore"):
         for release, times in key:
+            if release.sampling == "capped_poisson":
+                accountant.compose(release.event(relation), times)
+                continue
             # rate 1 for "all": this event doubles the sensitivity under replace-one, as it should
             gaussian = GaussianDpEvent(release.noise_multiplier)
             accountant.compose(PoissonSampledDpEvent(release.rate, gaussian), times)
@@ -230,6 +236,8 @@ def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, erro
     variance, reach = 0.0, 0.0
     for release, times in key:
         z, q = release.noise_multiplier, release.rate
+        if release.sampling == "capped_poisson":
+            z, q = z / 2, max(q, truncation(release)[1])  # the widest of its mixture
         x = min(z**-2, 5.0)
         variance += times * q**2 * (4 * math.sinh(x) if relation == "replace_one" else math.expm1(x))
         reach = max(reach, math.log1p(q * math.expm1(min(10.5 / z + 0.5 / z**2, 700.0))))

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .sampled_gaussian import Composition, SampledGaussian
+from fedpriv.errors import ConfigError
 
-# Participant of a client-level ledger: every client has the same composition.
-EVERY_CLIENT = -1
+from .sampled_gaussian import Composition, SampledGaussian
+from .sampling import ACCOUNTED_AS, EVERY_CLIENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class ReleaseEntry:
         noise_multiplier: noise_std / sensitivity.
         rate: chance of one unit to be in one step's sum.
         steps: noisy sums of this release.
+        sampling: how cohorts (client level) or batches (example level) were drawn.
+        turn: (r, separation) where only clients with id r modulo ``separation`` could be in the round; else None.
         attempt: key of the noise stream; a round trained again with other noise is another entry.
         group: name of a jointly accounted run of correlated noise; None where noise is independent.
     """
@@ -42,6 +44,7 @@ class ReleaseEntry:
     sampling: str
     population: int
     cohort: int
+    turn: tuple[int, int] | None
     clients: tuple[int, ...] | str
     rate: tuple[float, ...] | float
     noise_multiplier: tuple[float, ...] | float
@@ -68,6 +71,7 @@ class ReleaseEntry:
                 "rate": _plain(self.rate),
                 "population": self.population,
                 "cohort": self.cohort,
+                "turn": _plain(self.turn),
             },
             "clients": _plain(self.clients),
             "noise_multiplier": _plain(self.noise_multiplier),
@@ -90,6 +94,7 @@ class ReleaseEntry:
             sampling=sampling["kind"],
             population=sampling["population"],
             cohort=sampling["cohort"],
+            turn=_frozen(sampling.get("turn")),
             clients=_frozen(line["clients"]),
             rate=_frozen(sampling["rate"]),
             noise_multiplier=_frozen(line["noise_multiplier"]),
@@ -101,25 +106,34 @@ class ReleaseEntry:
     def releases(self) -> Iterable[tuple[int, SampledGaussian, int]]:
         """(participant, what was released, how often); the multiplier is derived from the raw noise."""
         if isinstance(self.clients, str):
-            columns: list[Any] = [[EVERY_CLIENT], [self.rate], [self.noise_std], [self.steps]]
+            participant = EVERY_CLIENT if self.turn is None else self.turn[0]
+            columns: list[Any] = [[participant], [self.rate], [self.noise_std], [self.steps]]
         else:
             columns = [self.clients, self.rate, self.noise_std, self.steps]
         for client, rate, noise_std, steps in zip(*columns, strict=True):
             yield client, self._release(rate, noise_std), steps
 
     def _release(self, rate: float, noise_std: float) -> SampledGaussian:
-        fixed_size = self.sampling == "fixed_size"
+        accounted = ACCOUNTED_AS[self.sampling]
+        counted = accounted in ("fixed_size", "capped_poisson")
         return SampledGaussian(
             noise_multiplier=noise_std / self.sensitivity,
-            sampling=self.sampling,  # type: ignore[arg-type]
+            sampling=accounted,
             rate=rate,
-            population=self.population if fixed_size else 0,
-            cohort=self.cohort if fixed_size else 0,
+            population=self.population if counted else 0,
+            cohort=self.cohort if counted else 0,
         )
 
 
 def compositions(entries: Iterable[ReleaseEntry]) -> dict[int, Composition]:
-    """Participant -> everything released about it. Entries of every attempt count."""
+    """Participant -> everything released about it. Entries of every attempt count.
+
+    Raises:
+        ConfigError: entries whose clients take turns in different ways: no participant of one is one of another.
+    """
+    entries = list(entries)
+    if len({entry.turn and entry.turn[1] for entry in entries}) > 1:
+        raise ConfigError("The ledger mixes rounds with different turns of clients, which nothing here adds up.")
     totals: dict[int, Counter[SampledGaussian]] = defaultdict(Counter)
     for entry in entries:
         for participant, release, count in entry.releases():

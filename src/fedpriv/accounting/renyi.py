@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 from dp_accounting import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 from scipy.special import gammaln, logsumexp
+from scipy.stats import binom
 
 from fedpriv.accounting.sampled_gaussian import Relation, SampledGaussian
 
@@ -31,9 +32,9 @@ FAST_ORDERS: Curve = np.concatenate([_LOW_ORDERS, _WHOLE_ORDERS])
 _ROUNDING = 1e-14  # log-sum-exp near log(1): keeps a curve from falling below the truth by its own rounding
 
 
-def sensitivity(relation: Relation) -> float:
-    """L2 sensitivity of a sum of clipped terms, in clipping norms."""
-    return 2.0 if relation == "replace_one" else 1.0
+def sensitivity(release: SampledGaussian, relation: Relation) -> float:
+    """L2 sensitivity of a sum of clipped terms, in clipping norms; who joins a capped sample may push another out."""
+    return 2.0 if relation == "replace_one" or release.sampling == "capped_poisson" else 1.0
 
 
 @lru_cache(maxsize=4096)
@@ -58,7 +59,9 @@ def fast_curve(release: SampledGaussian, relation: Relation) -> Curve:
     z, q = release.noise_multiplier, release.rate
     if release.sampling == "all":
         return unamplified
-    if release.sampling == "fixed_size":
+    if release.sampling == "capped_poisson":
+        low, whole = (_truncated(release, relation, orders) for orders in (_LOW_ORDERS, _WHOLE_ORDERS))
+    elif release.sampling == "fixed_size":
         low, whole = np.full(len(_LOW_ORDERS), np.nan), _without_replacement(q, z / 2, _WHOLE_ORDERS)
     elif relation == "replace_one":
         low, whole = _replaced(q, z, _LOW_ORDERS), _replaced(q, z, _WHOLE_ORDERS)
@@ -68,7 +71,7 @@ def fast_curve(release: SampledGaussian, relation: Relation) -> Curve:
 
 
 def _gaussian(release: SampledGaussian, relation: Relation, orders: Curve) -> Curve:
-    return orders * (sensitivity(relation) / release.noise_multiplier) ** 2 / 2
+    return orders * (sensitivity(release, relation) / release.noise_multiplier) ** 2 / 2
 
 
 def _capped(curve: Curve, unamplified: Curve) -> Curve:
@@ -90,6 +93,31 @@ def _removed(q: float, z: float, orders: Curve) -> Curve:
 def _replaced(q: float, z: float, orders: Curve) -> Curve:
     """Replace-one under Poisson: D((1-q) N(0) + q N(1) || (1-q) N(0) + q N(-1)), the same both ways."""
     return _divergence(q, z, orders, replaced=True)
+
+
+def truncation(release: SampledGaussian) -> tuple[float, float]:
+    """Of a capped Poisson sample: chance that it is full without a unit, and then that unit's chance to be in it.
+
+    Arnold et al. 2025 (arXiv 2508.15089), as in dp-accounting's ``TruncatedSubsampledGaussianDpEvent``.
+    """
+    n, q, cap = release.population, release.rate, release.cohort
+    full = float(binom.sf(cap - 1, n - 1, q))
+    return full, 0.0 if full == 0 else float(min(1.0, binom.sf(cap, n, q) * cap / full / n))
+
+
+def _truncated(release: SampledGaussian, relation: Relation, orders: Curve) -> Curve:
+    """A mixture, told which: an ordinary Poisson sample, or a full one, where a unit replaces another at twice the
+    sensitivity. The pair is dp-accounting's; moments of a mixture whose component is told are the mixed moments.
+    """
+    z, q = release.noise_multiplier, release.rate
+    full, share = truncation(release)
+    plain = _replaced(q, z, orders) if relation == "replace_one" else _removed(q, z, orders)
+    if full == 0:
+        return plain
+    pushed = _replaced(share, z / 2, orders)
+    with np.errstate(all="ignore"):  # NaN or infinite where the orders are no use
+        moments = np.logaddexp(np.log1p(-full) + (orders - 1) * plain, np.log(full) + (orders - 1) * pushed)
+    return np.asarray(moments / (orders - 1))
 
 
 def _divergence(q: float, z: float, orders: Curve, *, replaced: bool) -> Curve:

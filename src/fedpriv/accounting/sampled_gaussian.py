@@ -13,7 +13,7 @@ from fedpriv.errors import ConfigError
 if TYPE_CHECKING:
     import dp_accounting
 
-Sampling = Literal["poisson", "fixed_size", "all"]
+Sampling = Literal["poisson", "capped_poisson", "fixed_size", "all"]
 Relation = Literal["add_or_remove_one", "replace_one", "zero_out"]
 Accountant = Literal["pld", "rdp", "prv", "opacus_rdp"]
 
@@ -25,10 +25,11 @@ class SampledGaussian:
     Args:
         noise_multiplier: noise standard deviation divided by the clipping norm, which is the L2 sensitivity
             under add-or-remove-one (and under zero-out); replace-one has twice that sensitivity.
-        sampling: ``poisson`` (an own coin each), ``fixed_size`` (without replacement) or ``all``.
-        rate: probability of each unit to take part, in [0, 1]; 1 for ``all``.
-        population: units sampled from; ``fixed_size`` only, else 0.
-        cohort: units sampled; ``fixed_size`` only, else 0.
+        sampling: ``poisson`` (an own coin each), ``capped_poisson`` (then cut to ``cohort`` at random where more
+            came), ``fixed_size`` (without replacement) or ``all``.
+        rate: probability of each unit to take part (before any cap), in [0, 1]; 1 for ``all``.
+        population: units sampled from; ``fixed_size`` and ``capped_poisson`` only, else 0.
+        cohort: units sampled, or the cap; ``fixed_size`` and ``capped_poisson`` only, else 0.
 
     Raises:
         ConfigError: a value outside its range.
@@ -47,6 +48,8 @@ class SampledGaussian:
             raise ConfigError(f"sampling rate {self.rate} must be between 0 and 1")
         if self.sampling not in get_args(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}: use one of {', '.join(get_args(Sampling))}")
+        if self.sampling == "capped_poisson" and not (self.cohort >= 1 and self.population >= 1):
+            raise ConfigError(f"a Poisson sample of {self.population} cannot be capped at {self.cohort}: use 1 or more")
         if self.sampling == "fixed_size":
             if not 0 <= self.cohort <= self.population or self.population == 0:
                 raise ConfigError(
@@ -60,15 +63,22 @@ class SampledGaussian:
         """The release as a ``dp_accounting`` event, safe to hand to any of its accountants.
 
         ``PLDAccountant`` doubles the sensitivity under replace-one by itself, ``RdpAccountant`` does not. A
-        Poisson event (which ``RdpAccountant`` refuses under replace-one) therefore keeps its noise multiplier; a
+        Poisson event (which ``RdpAccountant`` refuses under replace-one), capped or not, keeps its noise multiplier; a
         fixed-size event (which only ``RdpAccountant`` takes, under replace-one; zero-out is a special
         replacement) halves it, and so does a plain Gaussian under replace-one.
         """
-        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SampledWithoutReplacementDpEvent
+        from dp_accounting import (
+            GaussianDpEvent,
+            PoissonSampledDpEvent,
+            SampledWithoutReplacementDpEvent,
+            TruncatedSubsampledGaussianDpEvent,
+        )
 
         full, half = GaussianDpEvent(self.noise_multiplier), GaussianDpEvent(self.noise_multiplier / 2)
         if self.sampling == "poisson":
             return PoissonSampledDpEvent(self.rate, full)
+        if self.sampling == "capped_poisson":
+            return TruncatedSubsampledGaussianDpEvent(self.population, self.rate, self.cohort, self.noise_multiplier)
         if self.sampling == "fixed_size":
             return SampledWithoutReplacementDpEvent(self.population, self.cohort, half)
         return half if relation == "replace_one" else full
@@ -84,6 +94,8 @@ def check_accountable(*, sampling: Sampling, relation: Relation, accountant: Acc
     * ``all`` is judged in closed form (Balle & Wang 2018) whichever accountant is named.
     * ``poisson``: add-or-remove-one by all four; zero-out costs the same (the coin stays, the contribution
       becomes zero); replace-one by ``pld`` only, the others do not double the sensitivity.
+    * ``capped_poisson`` is not Poisson: whoever joins may push another out. ``pld`` alone knows it, by the bound of
+      arXiv 2508.15089 as dp-accounting has it.
     * ``fixed_size`` is not Poisson (Lebeda et al., arXiv 2405.20769): replace-one by ``rdp`` (Wang, Balle &
       Kasiviswanathan 2019, Theorem 27), zero-out by the smaller of that and no amplification.
     """
@@ -98,6 +110,11 @@ def check_accountable(*, sampling: Sampling, relation: Relation, accountant: Acc
         raise ConfigError(
             f"privacy.accountant={accountant} cannot judge Poisson sampling under replace-one: set "
             "privacy.accountant=pld, or privacy.relation=add_or_remove_one"
+        )
+    if sampling == "capped_poisson" and accountant != "pld":
+        raise ConfigError(
+            f"privacy.accountant={accountant} cannot judge capped Poisson sampling: set privacy.accountant=pld, or "
+            "sampling=poisson"
         )
     if sampling == "fixed_size" and relation == "add_or_remove_one":
         raise ConfigError(

@@ -23,7 +23,7 @@ from fedpriv.experiment.client_side import (
     make_optimizer,
     shared_layout,
 )
-from fedpriv.experiment.cohorts import make_sampler
+from fedpriv.experiment.cohorts import cohort_sampler
 from fedpriv.experiment.flower_side import (
     check_flower,
     flower_targets,
@@ -128,7 +128,7 @@ class Experiment:
         return choose_tuning(
             engine=self.config.training.engine,
             example_level=self.config.privacy.mechanism == "example",
-            expected_cohort=self.sampler(self.streams(None)).expected_cohort,
+            expected_cohort=self.sampler(self.streams(None)).law.cohort,
             clients_per_node=self.config.clients_per_node,
             threads=self.config.threads,
         )
@@ -271,7 +271,7 @@ class Experiment:
 
     def sampler(self, streams: Streams) -> CohortSampler:
         """Who takes part in which round."""
-        return make_sampler(self.config, self.data.population_ids, streams)
+        return cohort_sampler(self.config, self.data.population_ids, streams)
 
     @cached_property
     def privacy(self) -> PrivacyTerms:

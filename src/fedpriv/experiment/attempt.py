@@ -239,7 +239,7 @@ class Attempt:
                 last_round=last_round,
                 population=experiment.data.num_clients,
             )
-            return self.mechanism.planned(counts, rounds=max(0, last_round - first_unpaid + 1))
+            return self.mechanism.planned(counts, first_round=first_unpaid, last_round=last_round)
 
         spent = compositions(self.recorder.entries)
         if not spent and not planned(rounds):

@@ -1,38 +1,42 @@
 """Who takes part in which round."""
 
+from typing import Any
+
 import numpy as np
 
+from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
-from fedpriv.privacy import AllClients, CohortSampler, FixedSizeSampler, PoissonSampler
+from fedpriv.privacy import CohortSampler, make_sampler
 from fedpriv.streams import Streams
 
 
-def make_sampler(config: Config, clients: np.ndarray, streams: Streams) -> CohortSampler:
+def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> CohortSampler:
     """A sampler of the kind asked for or, with ``auto``, of the kind that the mechanism needs.
 
     Args:
         clients: ids of those who may be trained.
     """
-    cohort = len(clients) if config.sampling.cohort is None else config.sampling.cohort
-    kind = config.sampling.kind
-    if cohort > len(clients):
+    sampling = config.sampling
+    if sampling.cohort is not None and sampling.cohort > len(clients):
         raise ConfigError(
-            f"sampling.cohort={cohort:g} exceeds the population of {len(clients)} clients; use a smaller cohort "
-            "or more clients (partition.num_clients)."
+            f"sampling.cohort={sampling.cohort:g} exceeds the population of {len(clients)} clients; use a smaller "
+            "cohort or more clients (partition.num_clients)."
         )
-    if kind == "all" and cohort != len(clients):
+    if sampling.kind == "all" and sampling.cohort not in (None, len(clients)):
         raise ConfigError(
-            f"sampling=all takes all {len(clients)} clients, but sampling.cohort={cohort:g}; drop the cohort or "
-            "use sampling=poisson or fixed_size."
+            f"sampling=all takes all {len(clients)} clients, but sampling.cohort={sampling.cohort:g}; drop the cohort "
+            "or use sampling=poisson or fixed_size."
         )
+    kind: Any = sampling.kind
     if kind == "auto":
         sampled = "poisson" if config.privacy.mechanism == "central" else "fixed_size"
-        kind = sampled if cohort < len(clients) else "all"
-    if kind == "all":
-        return AllClients(clients=clients)
-    if kind == "poisson":
-        return PoissonSampler(clients=clients, rate=cohort / len(clients), streams=streams)
-    if cohort != int(cohort):
-        raise ConfigError(f"sampling=fixed_size needs a whole sampling.cohort, not {cohort}.")
-    return FixedSizeSampler(clients=clients, size=int(cohort), streams=streams)
+        kind = "all" if sampling.cohort in (None, len(clients)) else sampled
+    law = cohort_sampling(
+        kind=kind,
+        population=len(clients),
+        cohort=sampling.cohort,
+        separation=sampling.separation,
+        cap=sampling.cap,
+    )
+    return make_sampler(law, clients=clients, streams=streams)

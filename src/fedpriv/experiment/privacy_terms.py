@@ -13,10 +13,11 @@ from fedpriv.accounting.calibration import calibrate, calibrate_clients
 from fedpriv.accounting.guarantee import Guarantee, state_guarantee
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import check_accountable
+from fedpriv.accounting.sampling import ACCOUNTED_AS
 from fedpriv.config import Config
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
-from fedpriv.experiment.cohorts import make_sampler
+from fedpriv.experiment.cohorts import cohort_sampler
 from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
 from fedpriv.privacy.sampling import participations
@@ -87,7 +88,7 @@ class PrivacyTerms:
 
     @property
     def _accounted_sampling(self) -> Any:
-        return "poisson" if self.config.privacy.mechanism == "example" else self.sampler.kind
+        return "poisson" if self.config.privacy.mechanism == "example" else ACCOUNTED_AS[self.sampler.law.kind]
 
     @property
     def budget(self) -> float:
@@ -105,13 +106,13 @@ class PrivacyTerms:
             return np.full(size, privacy.noise_multiplier)
         if privacy.epsilon == math.inf:
             return np.zeros(size)
-        sampler = self.sampler
+        law = self.sampler.law
         target: dict[str, Any] = {"target_epsilon": privacy.epsilon, **asdict(self.accounting)}
         if privacy.mechanism == "central":
-            rounds = self.config.rounds
-            return np.array([calibrate(release_at=lambda z: {sampler.release(z): rounds}, **target)])
+            rounds = law.most_turns(self.config.rounds)
+            return np.array([calibrate(release_at=lambda z: {law.release(z): rounds}, **target)])
         counts = participations(
-            sampler, first_round=1, last_round=self.config.rounds, population=self.data.num_clients
+            self.sampler, first_round=1, last_round=self.config.rounds, population=self.data.num_clients
         )
         noise = calibrate_clients(rates=self._rates, counts=counts * self._steps, **target)
         return np.full(size, np.nanmax(noise)) if privacy.calibration == "shared" else noise
@@ -131,7 +132,7 @@ class PrivacyTerms:
                 grid=ClippingGrid(
                     clipping_norm=given(privacy.clipping_norm), summands=len(self.data.population_ids)
                 ),
-                sampler=make_sampler(self.config, self.data.population_ids, streams),
+                sampler=cohort_sampler(self.config, self.data.population_ids, streams),
                 noise_multiplier=float(noise_multipliers[0]),
                 streams=streams,
             )

@@ -4,15 +4,13 @@ from .batches import PoissonBatches
 from .clipping import ClippingGrid
 from .encoded import EncodedUpdate
 from .mechanism import Mechanism
-from .sampling import AllClients, CohortSampler, FixedSizeSampler, PoissonSampler
+from .sampling import CohortSampler, make_sampler
 
 __all__ = [
-    "AllClients",
     "ClippingGrid",
     "CohortSampler",
     "EncodedUpdate",
-    "FixedSizeSampler",
     "Mechanism",
     "PoissonBatches",
-    "PoissonSampler",
+    "make_sampler",
 ]

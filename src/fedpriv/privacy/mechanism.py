@@ -43,6 +43,8 @@ class Mechanism(Protocol):
         """What this round will release, before anything is sent; None where nothing can be claimed."""
         ...
 
-    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
-        """What ``rounds`` rounds release about each participant, given each client's participations."""
+    def planned(
+        self, participations: np.ndarray, *, first_round: int, last_round: int
+    ) -> dict[int, Composition]:
+        """What these rounds release about each participant, given each client's participations in them."""
         ...

@@ -1,11 +1,11 @@
-"""Who takes part in a round. A sampler also says what its coins may be accounted as."""
+"""Who takes part in a round: samplers draw what their law says, and their law is what is accounted."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, final
 
 import numpy as np
 
-from fedpriv.accounting.sampled_gaussian import SampledGaussian
+from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.streams import Streams
 
 
@@ -13,102 +13,86 @@ class CohortSampler(Protocol):
     """Draws cohorts that depend on the round and the sampling stream only, never on data or on replies."""
 
     @property
-    def kind(self) -> str:
-        """``poisson``, ``fixed_size`` or ``all``."""
-        ...
-
-    @property
-    def rate(self) -> float:
-        """Chance of one client to be in one cohort."""
-        ...
-
-    @property
-    def expected_cohort(self) -> float:
-        """Public expected number of clients in a cohort: rate x population."""
+    def law(self) -> CohortSampling:
+        """How cohorts are drawn, and what they may be accounted as."""
         ...
 
     def cohort(self, round_number: int) -> np.ndarray:
-        """Sorted client ids (int64) of one round; may be empty under Poisson sampling."""
-        ...
-
-    def release(self, noise_multiplier: float) -> SampledGaussian:
-        """What one Gaussian release over such a cohort may be accounted as, at client level."""
+        """Sorted client ids (int64) of one round; may be empty."""
         ...
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class AllClients:
+    """Every client whose turn it is: ``all``, or ``round_robin`` with turns."""
+
+    law: CohortSampling
+    clients: np.ndarray
+
+    def cohort(self, round_number: int) -> np.ndarray:
+        return whose_turn(self.law, self.clients, round_number)
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class PoissonSampler:
-    """Every client flips its own coin every round: the sampling that amplification theorems assume."""
+    """Every client whose turn it is flips its own coin: ``poisson``, or ``cyclic_poisson`` with turns.
 
+    The sampling that amplification theorems assume: an own coin each, whoever else is there.
+    """
+
+    law: CohortSampling
     clients: np.ndarray
-    rate: float
     streams: Streams
-    kind: str = "poisson"
-
-    @property
-    def expected_cohort(self) -> float:
-        return self.rate * len(self.clients)
 
     def cohort(self, round_number: int) -> np.ndarray:
-        coins = self.streams.rng("cohort", round_number).random(len(self.clients))
-        return self.clients[coins < self.rate]
-
-    def release(self, noise_multiplier: float) -> SampledGaussian:
-        return SampledGaussian(
-            noise_multiplier=noise_multiplier, sampling="poisson", rate=self.rate, population=0, cohort=0
-        )
+        clients = whose_turn(self.law, self.clients, round_number)
+        return clients[self.streams.rng("cohort", round_number).random(len(clients)) < self.law.rate]
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class FixedSizeSampler:
-    """Exactly ``size`` clients a round, uniformly without replacement. Not Poisson, and never accounted so."""
+class CappedPoissonSampler:
+    """As Poisson, then cut to the cap, uniformly at random: no longer an own coin each, and dearer."""
 
+    law: CohortSampling
     clients: np.ndarray
-    size: int
     streams: Streams
-    kind: str = "fixed_size"
-
-    @property
-    def rate(self) -> float:
-        return self.size / len(self.clients)
-
-    @property
-    def expected_cohort(self) -> float:
-        return float(self.size)
 
     def cohort(self, round_number: int) -> np.ndarray:
         rng = self.streams.rng("cohort", round_number)
-        return np.sort(rng.choice(self.clients, size=self.size, replace=False, shuffle=False))
-
-    def release(self, noise_multiplier: float) -> SampledGaussian:
-        return SampledGaussian(
-            noise_multiplier=noise_multiplier,
-            sampling="fixed_size",
-            rate=self.rate,
-            population=len(self.clients),
-            cohort=self.size,
-        )
+        drawn = self.clients[rng.random(len(self.clients)) < self.law.rate]
+        return drawn if len(drawn) <= self.law.cap else _without_replacement(rng, drawn, self.law.cap)
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class AllClients:
-    """Every client every round: no amplification to claim."""
+class FixedSizeSampler:
+    """Exactly so many clients a round, uniformly without replacement. Not Poisson, and never accounted so."""
 
+    law: CohortSampling
     clients: np.ndarray
-    rate: float = 1.0
-    kind: str = "all"
-
-    @property
-    def expected_cohort(self) -> float:
-        return float(len(self.clients))
+    streams: Streams
 
     def cohort(self, round_number: int) -> np.ndarray:
-        return self.clients
+        return _without_replacement(self.streams.rng("cohort", round_number), self.clients, int(self.law.cohort))
 
-    def release(self, noise_multiplier: float) -> SampledGaussian:
-        return SampledGaussian(
-            noise_multiplier=noise_multiplier, sampling="all", rate=1.0, population=0, cohort=0
-        )
+
+def make_sampler(law: CohortSampling, *, clients: np.ndarray, streams: Streams) -> CohortSampler:
+    """The sampler that draws by ``law`` from ``clients`` (sorted ids, int64)."""
+    if law.kind in ("all", "round_robin"):
+        return AllClients(law=law, clients=clients)
+    if law.kind == "fixed_size":
+        return FixedSizeSampler(law=law, clients=clients, streams=streams)
+    if law.kind == "capped_poisson":
+        return CappedPoissonSampler(law=law, clients=clients, streams=streams)
+    return PoissonSampler(law=law, clients=clients, streams=streams)
+
+
+def whose_turn(law: CohortSampling, clients: np.ndarray, round_number: int) -> np.ndarray:
+    """The clients whose turn a round is: by their own id, whoever else is there."""
+    return clients if law.separation == 1 else clients[clients % law.separation == law.turn(round_number)]
 
 
 def participations(
@@ -119,9 +103,13 @@ def participations(
     The schedule is public randomness drawn before training, so that noise can be calibrated to it.
     """
     counts = np.zeros(population, dtype=np.int64)
-    if sampler.kind == "all":
+    if sampler.law.kind == "all":
         counts[sampler.cohort(first_round)] = max(0, last_round - first_round + 1)
         return counts
     for round_number in range(first_round, last_round + 1):
         counts[sampler.cohort(round_number)] += 1
     return counts
+
+
+def _without_replacement(rng: np.random.Generator, clients: np.ndarray, size: int) -> np.ndarray:
+    return np.sort(rng.choice(clients, size=size, replace=False, shuffle=False))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedpriv.accounting.ledger import EVERY_CLIENT, ReleaseEntry
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.streams import Streams
 
@@ -54,12 +54,13 @@ class CentralGaussian:
         if self.noise_multiplier > 0:
             rng = self.streams.rng("noise", round_number, attempt)
             noisy_sum += torch.from_numpy(rng.normal(scale=self.noise_std, size=total.shape))
-        return noisy_sum / self.sampler.expected_cohort
+        return noisy_sum / self.sampler.law.cohort
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         if self.noise_multiplier == 0:
             return None
-        release = self.sampler.release(self.noise_multiplier)
+        law = self.sampler.law
+        release = law.release(self.noise_multiplier)
         return ReleaseEntry(
             mechanism=self.name,
             unit=self.unit,
@@ -67,22 +68,26 @@ class CentralGaussian:
             attempt=attempt,
             noise_law="gaussian",
             sensitivity=self.grid.clipping_norm,
-            sampling=release.sampling,
-            population=release.population,
+            sampling=law.kind,
+            population=law.population,
             cohort=release.cohort,
             clients=self._commitment(round_number, cohort),
             rate=release.rate,
             noise_multiplier=self.noise_multiplier,
             noise_std=self.noise_std,
             steps=1,
+            turn=None if law.separation == 1 else (law.turn(round_number), law.separation),
             group=None,
         )
 
-    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
-        if self.noise_multiplier == 0 or rounds == 0:
+    def planned(
+        self, participations: np.ndarray, *, first_round: int, last_round: int
+    ) -> dict[int, Composition]:
+        if self.noise_multiplier == 0:
             return {}
         # std / sensitivity, the way the ledger derives it
-        return {EVERY_CLIENT: {self.sampler.release(self.noise_std / self.grid.clipping_norm): rounds}}
+        release = self.sampler.law.release(self.noise_std / self.grid.clipping_norm)
+        return {who: {release: times} for who, times in self.sampler.law.turns(first_round, last_round).items()}
 
     def _commitment(self, round_number: int, cohort: np.ndarray) -> str:
         salt = self.streams.rng("commitment", round_number).bytes(32)

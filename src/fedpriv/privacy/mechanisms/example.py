@@ -67,10 +67,13 @@ class ExampleGaussian:
             noise_multiplier=tuple(multipliers.tolist()),
             noise_std=tuple((multipliers * self.max_grad_norm).tolist()),
             steps=tuple(self.steps[training].tolist()),
+            turn=None,
             group=None,
         )
 
-    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
+    def planned(
+        self, participations: np.ndarray, *, first_round: int, last_round: int
+    ) -> dict[int, Composition]:
         taking_part = np.flatnonzero(participations * self.steps)
         if not self._noisy(taking_part):
             return {}

@@ -46,5 +46,7 @@ class NoPrivacy:
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         return None
 
-    def planned(self, participations: np.ndarray, *, rounds: int) -> dict[int, Composition]:
+    def planned(
+        self, participations: np.ndarray, *, first_round: int, last_round: int
+    ) -> dict[int, Composition]:
         return {}
