@@ -98,7 +98,7 @@ def _replaced(q: float, z: float, orders: Curve) -> Curve:
 def truncation(release: SampledGaussian) -> tuple[float, float]:
     """Of a capped Poisson sample: chance that it is full without a unit, and then that unit's chance to be in it.
 
-    Arnold et al. 2025 (arXiv 2508.15089), as in dp-accounting's ``TruncatedSubsampledGaussianDpEvent``.
+    As arXiv 2508.15089 has it, and dp-accounting's ``TruncatedSubsampledGaussianDpEvent``.
     """
     n, q, cap = release.population, release.rate, release.cohort
     full = float(binom.sf(cap - 1, n - 1, q))
