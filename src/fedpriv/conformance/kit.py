@@ -1,13 +1,15 @@
 """From a TARGET to a table of verdicts."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from fedpriv.errors import ConfigError, FedprivError, InputError, in_one_line
+from fedpriv.errors import ConfigError, FedprivError, in_one_line
 from fedpriv.targets import resolve
 
 from .properties import PROPERTIES
+from .stage import COARSE, BrokenReleaseError, Stage
 from .subject import Subject
 from .verdict import Row, Verdicts, judged
 
@@ -31,17 +33,49 @@ def measure(target: str | Callable[..., Any], arguments: Mapping[str, Any]) -> V
 
 
 def measure_subject(subject: Subject) -> Verdicts:
-    """Every property of the kit on one subject."""
-    rows = []
+    """Every property of the kit on one subject.
+
+    Raises:
+        FedprivError: not even an ordinary round can be played.
+    """
+    with _one_thread():
+        _try(subject)
+        return Verdicts(target=subject.name, claim=subject.claim, rows=list(_rows(subject)))
+
+
+def _try(subject: Subject) -> None:
+    """Whether there is anything to measure."""
+    stage = Stage(subject=subject, rows=COARSE)
+    try:
+        stage.play([stage.ordinary()], seed=0)
+    except FedprivError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{subject.name} cannot play an ordinary round: {in_one_line(error)}") from error
+
+
+def _rows(subject: Subject) -> Iterator[Row]:
     for name, property_ in PROPERTIES.items():
         try:
             finding = property_(subject)
-        except InputError:
-            raise
+        except BrokenReleaseError as broken:
+            finding = judged(False, str(broken))
         except Exception as error:  # the subject's own code: what it cannot do is what was to be found out
             finding = judged(False, f"raised {in_one_line(error)}")
-        rows.append(Row(property=name, verdict=finding.verdict, evidence=finding.evidence))
-    return Verdicts(target=subject.name, claim=subject.claim, rows=rows)
+        yield Row(property=name, verdict=finding.verdict, evidence=finding.evidence)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Vectors are small: more threads only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
@@ -53,7 +87,7 @@ def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject
     claims = {key.removeprefix(CLAIM): value for key, value in arguments.items() if key.startswith(CLAIM)}
     given = {key: value for key, value in arguments.items() if not key.startswith(CLAIM)}
     if own_mechanisms.is_ours(target):
-        return own_mechanisms.build(target, {**given, **arguments}, name=name)
+        return own_mechanisms.build(target, arguments, name=name)
     if isinstance(target, Strategy) or _is_mod(target) or own_mechanisms.is_mechanism(target):
         if given:
             raise ConfigError(f"{name} is an object already and takes no arguments: leave out {', '.join(given)}.")

@@ -1,0 +1,196 @@
+"""``ExampleGaussian`` as a subject: the real DP-SGD engine, on a model whose gradients are planted.
+
+Sensitivity and noise are measured on one step that holds all examples of a client; which examples a step holds, on the
+batches that a run would draw.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpriv.accounting.sampled_gaussian import SampledGaussian
+from fedpriv.accounting.sampling import CohortSampling
+from fedpriv.models import ParameterLayout
+from fedpriv.privacy import PoissonBatches
+from fedpriv.privacy.mechanisms import ExampleGaussian
+from fedpriv.training import LocalTrainer
+from fedpriv.training.opacus_trainer import OpacusTrainer
+from fedpriv.training.rules import PlainRule
+
+from .mechanism_subject import MakeMechanism, MakeSampler, MechanismSubject, Permit
+from .scripted_federation import ScriptedFederation, clients_with, flatten, layout_of
+from .subject import Claim, LocalSteps, Round
+
+_TARGET = 0  # the client whose first example is watched
+
+
+@final
+class ExampleLevelSubject(MechanismSubject):
+    """DP-SGD at the clients; every client's message is seen.
+
+    Args:
+        batches: as a run would draw them.
+        num_examples: of each client; public.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        make: MakeMechanism,
+        make_sampler: MakeSampler,
+        population: int,
+        batches: PoissonBatches,
+        num_examples: int,
+    ) -> None:
+        super().__init__(name=name, make=make, make_sampler=make_sampler, population=population)
+        self._batches, self._num_examples = batches, num_examples
+        self._whole = PoissonBatches(batch_size=num_examples, local_epochs=1)
+
+    @cached_property
+    def claim(self) -> Claim:
+        entry, examples = self.entry, self._num_examples
+        noise_std = float(np.ravel(entry.noise_std)[0])
+        once = entry.sensitivity / examples
+        return Claim(
+            unit="example",
+            sensitivity={"add_or_remove_one": once, "zero_out": once, "replace_one": 2 * once},
+            noise_std=noise_std / examples,
+            noise_law="gaussian" if entry.noise_law == "gaussian" else "laplace",
+            noise_by="clients",
+            cohort=examples,
+            target_quantile=None,
+        )
+
+    @property
+    def accounted_sampling(self) -> CohortSampling:
+        """As the run states it; epsilon does not rest on it, since each client pays for each of its rounds."""
+        return self.sampler.law
+
+    def federation(
+        self, start: Mapping[str, np.ndarray], *, seed: int, permit: Permit, round: int, attempt: int
+    ) -> ScriptedFederation:
+        return ScriptedFederation(
+            mechanism=self.mechanism(seed),
+            start=start,
+            seed=seed,
+            permit=permit,
+            round=round,
+            attempt=attempt,
+            make_data=partial(self._data, layout_of(start)),
+            make_trainer=lambda layout, round_: self._trainer(layout, self._whole, seen=[]),
+            each=True,
+        )
+
+    def local_steps(self, *, rounds: int, seed: int) -> Sequence[LocalSteps]:
+        """Without noise, so that a step shows whether it held the example; charged is what noise would be."""
+        mechanism, seen = self.mechanism(seed), list[bool]()
+        silent = replace(mechanism, noise_multipliers=np.zeros(self.population)) if _ours(mechanism) else mechanism
+        examples = np.zeros((self._num_examples, 2))
+        examples[0, 0] = 1.0
+        data = clients_with({_TARGET: examples}, population=self.population)
+        federation = ScriptedFederation(
+            mechanism=silent,
+            start={"watched": np.zeros(2, dtype=np.float32)},
+            seed=seed,
+            permit=lambda entry: None,
+            round=0,
+            attempt=0,
+            make_data=lambda round_: data,
+            make_trainer=lambda layout, round_: self._trainer(layout, self._batches, seen=seen),
+            each=True,
+        )
+        found = []
+        for round_number in range(1, rounds + 1):
+            cohort = self.cohort(round_number, seed=seed)
+            entry = mechanism.entry(round_number=round_number, attempt=0, cohort=cohort)
+            charged: dict[SampledGaussian, int] = defaultdict(int)
+            for client, release, steps in () if entry is None else entry.releases():
+                if client == _TARGET:
+                    charged[release] += steps
+            seen.clear()
+            federation.round = round_number - 1
+            if _TARGET in cohort:
+                federation.play(Round(asked=(_TARGET,), reports=()))
+            found.append(LocalSteps(included=np.array(seen, dtype=bool), charged=dict(charged)))
+        return found
+
+    def _data(self, layout: ParameterLayout, round_: Round) -> Any:
+        """The reports as examples: what a step along ``update`` has as its gradient is minus it."""
+        examples = {client: np.zeros((self._num_examples, layout.size)) for client in round_.asked or (_TARGET,)}
+        rows = dict.fromkeys(examples, 0)
+        for report in round_.reports:
+            examples[report.client][rows[report.client]] = -flatten(layout, report.update).numpy()
+            rows[report.client] += 1
+        return clients_with(examples, population=self.population)
+
+    def _trainer(self, layout: ParameterLayout, batches: PoissonBatches, *, seen: list[bool]) -> LocalTrainer:
+        mechanism = self.mechanism(0)
+        model = Planted(layout)
+        return OpacusTrainer(
+            model=model,
+            layout=ParameterLayout.of(model),
+            task=InnerProduct(),
+            make_optimizer=partial(Watched, lr=1.0, seen=seen),
+            batches=batches,
+            max_grad_norm=mechanism.max_grad_norm,  # type: ignore[attr-defined]
+            proximal_mu=0.0,
+            rule=PlainRule(),
+            device=torch.device("cpu"),
+        )
+
+
+class Planted(nn.Module):
+    """Parameters of any shape; on an example x its output is <parameters, x>, so its gradient is x itself."""
+
+    def __init__(self, layout: ParameterLayout) -> None:
+        super().__init__()
+        values = layout.unflatten(torch.zeros(layout.size))
+        for i, value in enumerate(values.values()):
+            self.register_parameter(f"p{i}", nn.Parameter(value))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ torch.cat([p.reshape(-1) for p in self.parameters()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerProduct:
+    """The planted model's loss is its output."""
+
+    headline: str = "loss"
+    higher_is_better: bool = False
+    sums_over_examples: bool = True
+    output_shape: tuple[int, ...] = ()
+
+    def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return outputs.sum()
+
+    def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+        return {}
+
+    def baseline(self, targets: torch.Tensor) -> float:
+        return 0.0
+
+
+@final
+class Watched(torch.optim.SGD):
+    """Notes which of its steps have a gradient along the first coordinate."""
+
+    def __init__(self, parameters: Any, *, lr: float, seen: list[bool]) -> None:
+        super().__init__(parameters, lr=lr)
+        self._seen = seen
+
+    def step(self, closure: Any = None) -> Any:
+        gradient = self.param_groups[0]["params"][0].grad
+        self._seen.append(bool(gradient.reshape(-1)[0] != 0))
+        return super().step(closure)
+
+
+def _ours(mechanism: Any) -> bool:
+    return isinstance(mechanism, ExampleGaussian)

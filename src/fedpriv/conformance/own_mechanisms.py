@@ -1,0 +1,121 @@
+"""From a mechanism, or the flat arguments of one of ours, to a subject."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fedpriv.accounting.sampling import cohort_sampling
+from fedpriv.errors import ConfigError
+from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, make_sampler
+from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian
+from fedpriv.streams import Streams
+
+from .client_level import ClientLevelSubject
+from .example_level import ExampleLevelSubject
+from .mechanism_subject import MakeMechanism
+from .subject import Subject
+
+# The one place of defaults: a federation small enough to measure in seconds.
+_SAMPLING: dict[str, Any] = {"sampling": "poisson", "population": 100, "cohort": None, "separation": None, "cap": None}
+_EXAMPLES: dict[str, Any] = {"num_examples": 32, "batch_size": 8, "local_epochs": 1}
+_DEFAULTS: dict[Any, dict[str, Any]] = {
+    CentralGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
+    ExampleGaussian: {"noise_multiplier": 1.0, "max_grad_norm": 1.0, **_SAMPLING, **_EXAMPLES},
+}
+_COHORT = 20  # of a sampling that needs one
+
+
+def is_ours(target: Any) -> bool:
+    """Whether flat arguments are enough to build it."""
+    return inspect.isclass(target) and target in _DEFAULTS
+
+
+def is_mechanism(found: Any) -> bool:
+    """Whether it is a ``fedpriv.privacy.Mechanism``."""
+    parts = ("local_noise_multipliers", "encode", "decode", "entry", "planned")
+    return not inspect.isclass(found) and all(callable(getattr(found, part, None)) for part in parts)
+
+
+def build(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
+    """One of our mechanisms over a federation of these clients.
+
+    Raises:
+        ConfigError: an argument that it does not take, or values that do not go together.
+    """
+    known = _DEFAULTS[target]
+    if unknown := [key for key in arguments if key not in known]:
+        shown = ", ".join(f"{key}={'...' if value is None else value}" for key, value in known.items())
+        raise ConfigError(f"{name} takes no {unknown[0]}. It takes: {shown}.")
+    given = {**known, **arguments}
+    return _subject(target, _maker(target, given), given, name=name)
+
+
+def wrap(
+    make: Callable[..., Any], arguments: Mapping[str, Any], claims: Mapping[str, Any], *, name: str
+) -> Subject:
+    """A mechanism of somebody else's making.
+
+    Args:
+        make: the mechanism's class or factory; is offered ``streams`` and ``sampler`` by parameter name.
+        claims: the federation around it, as ``claim.population=100``.
+    """
+    known = {**_SAMPLING, **_EXAMPLES}
+    if unknown := [key for key in claims if key not in known]:
+        raise ConfigError(f"claim.{unknown[0]} says nothing of a mechanism. Known: {', '.join(known)}.")
+    given = {**known, **claims}
+    parameters = inspect.signature(make).parameters
+
+    def made(streams: Streams, sampler: CohortSampler) -> Mechanism:
+        offered = {"streams": streams, "sampler": sampler}
+        extra = {key: value for key, value in offered.items() if key in parameters and key not in arguments}
+        mechanism: Mechanism = make(**arguments, **extra)
+        return mechanism
+
+    return _subject(None, made, given, name=name)
+
+
+def _subject(target: Any, make: MakeMechanism, given: Mapping[str, Any], *, name: str) -> Subject:
+    population, kind = int(given["population"]), given["sampling"]
+    cohort = given["cohort"]
+    if cohort is None and kind in ("poisson", "capped_poisson", "fixed_size"):
+        cohort = min(_COHORT, population)
+    law = cohort_sampling(
+        kind=kind, population=population, cohort=cohort, separation=given["separation"], cap=given["cap"]
+    )
+    clients = np.arange(population)
+
+    def sampler(streams: Streams) -> CohortSampler:
+        return make_sampler(law, clients=clients, streams=streams)
+
+    if target is ExampleGaussian:
+        batches = _batches(given)
+        return ExampleLevelSubject(
+            name=name,
+            make=make,
+            make_sampler=sampler,
+            population=population,
+            batches=batches,
+            num_examples=given["num_examples"],
+        )
+    return ClientLevelSubject(name=name, make=make, make_sampler=sampler, population=population)
+
+
+def _maker(target: Any, given: Mapping[str, Any]) -> MakeMechanism:
+    if target is CentralGaussian:
+        grid = ClippingGrid(clipping_norm=float(given["clipping_norm"]), summands=int(given["population"]))
+        return lambda streams, sampler: CentralGaussian(
+            grid=grid, sampler=sampler, noise_multiplier=float(given["noise_multiplier"]), streams=streams
+        )
+    batches, clients = _batches(given), int(given["population"])
+    return lambda streams, sampler: ExampleGaussian(
+        max_grad_norm=float(given["max_grad_norm"]),
+        rates=np.full(clients, batches.rate(given["num_examples"])),
+        steps=np.full(clients, batches.steps(given["num_examples"])),
+        noise_multipliers=np.full(clients, float(given["noise_multiplier"])),
+    )
+
+
+def _batches(given: Mapping[str, Any]) -> PoissonBatches:
+    return PoissonBatches(batch_size=int(given["batch_size"]), local_epochs=int(given["local_epochs"]))

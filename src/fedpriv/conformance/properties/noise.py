@@ -1,0 +1,159 @@
+"""The noise of a release: how much, of which law, and independent of what."""
+
+import math
+
+import numpy as np
+
+from ..judging import P_VALUE, follows, same_spread, spread, strongest_correlation
+from ..stage import ASIDE, COARSE, FINE, Stage, along, noise_of, of_server
+from ..subject import KeysItsNoise, Round, Subject
+from ..verdict import Finding, judged, not_applicable
+
+_RELEASERS = 4  # of those that release, so many are looked at
+_OTHER_COINS = 2**32
+
+
+def noise_std(subject: Subject) -> Finding:
+    """Every parameter is noised with the claimed standard deviation, also where updates are not zero."""
+    stage = Stage(subject=subject, rows=FINE)
+    return claimed_noise(stage, [stage.ordinary(dense=1e-2)])
+
+
+def claimed_noise(stage: Stage, rounds: list[Round]) -> Finding:
+    """Whether the last of these rounds is noised as claimed, parameter by parameter."""
+    claim = stage.subject.claim
+    noises = stage.noises(rounds, seed=11)[:_RELEASERS]
+    parts = {name: noises[:, place] for name, place in stage.parameters.items() if name != "counter"}
+    checked = {"all parameters together": noises[:, : stage.rest.stop], **parts}
+    p_values = {
+        name: same_spread(part, claim.noise_std, law=claim.noise_law, of_differences=True)
+        for name, part in checked.items()
+        if part.size
+    }
+    worst = min(p_values, key=lambda name: p_values[name])
+    measured = checked[worst]
+    return judged(
+        p_values[worst] > P_VALUE,
+        f"standard deviation {spread(measured):.6g} over {measured.size} coordinates ({worst}), "
+        f"claimed {claim.noise_std:.6g}; p = {p_values[worst]:.2g}",
+    )
+
+
+def noise_law(subject: Subject) -> Finding:
+    """The noise follows the claimed law, its tails too."""
+    stage = Stage(subject=subject, rows=FINE)
+    claim = subject.claim
+    samples = noise_of(stage.play([stage.ordinary()], seed=21)[0], stage)
+    if not samples.any():
+        return judged(False, f"no noise at all, claimed {claim.noise_law}")
+    middle, tails = follows(samples, claim.noise_law)
+    return judged(
+        min(middle, tails) > P_VALUE,
+        f"{claim.noise_law} claimed; over {samples.size} coordinates Kolmogorov-Smirnov p = {middle:.2g}, "
+        f"of the largest of them p = {tails:.2g}",
+    )
+
+
+def noise_independent_coordinates(subject: Subject) -> Finding:
+    """No part of a release repeats another part's noise: layers, rows, neighbours."""
+    stage = Stage(subject=subject, rows=FINE)
+    release = stage.play([stage.ordinary()], seed=31)[0]
+    movement = release[min(release)]
+    layer, other = (movement[stage.parameters[name]] for name in ("layer", "other"))
+    shifted = [strongest_correlation([layer[:-lag], layer[lag:]]) for lag in (1, 100)]
+    largest, p = min([strongest_correlation([layer, other]), *shifted], key=lambda found: found[1])
+    return judged(
+        p > P_VALUE,
+        f"largest correlation of two layers, rows or neighbours {largest:.3g}, p = {p:.2g}",
+    )
+
+
+def noise_independent_rounds(subject: Subject) -> Finding:
+    """No round's noise tells of another's."""
+    stage = Stage(subject=subject, rows=FINE // 4)
+    rounds = 6
+    releases = stage.play([stage.ordinary()] * rounds, seed=41)
+    largest, p = strongest_correlation([noise_of(release, stage) for release in releases])
+    return judged(p > P_VALUE, f"largest correlation of two of {rounds} rounds {largest:.3g}, p = {p:.2g}")
+
+
+def noise_independent_clients(subject: Subject) -> Finding:
+    """No client's noise tells of another's."""
+    if of_server(subject):
+        return not_applicable("the server adds the one noise of a round")
+    stage = Stage(subject=subject, rows=FINE // 4)
+    asked = tuple(range(6))
+    ordinary = stage.ordinary()
+    reports = ordinary.reports[: len(asked)] if subject.claim.unit == "client" else ()
+    release = stage.play([Round(asked=asked, reports=reports)], seed=51)[0]
+    if len(release) < 2:
+        return not_applicable("one client only")
+    largest, p = strongest_correlation([moved[stage.rest] for moved in release.values()])
+    return judged(p > P_VALUE, f"largest correlation of two of {len(release)} clients {largest:.3g}, p = {p:.2g}")
+
+
+def seeds(subject: Subject) -> Finding:
+    """Other coins, other noise: no two seeds, rounds or clients share any, those equal modulo 2^32 neither."""
+    stage = Stage(subject=subject, rows=FINE // 4)
+    told = "seeds 1, 2 and 1 + 2^32, rounds 1 and 2"
+    vectors = []
+    for seed in (1, 2, 1 + _OTHER_COINS):
+        vectors += [noise_of(release, stage) for release in stage.play([stage.ordinary()] * 2, seed=seed)]
+    if isinstance(subject, KeysItsNoise):
+        told += ", rounds 3 and 3 + 2^32 of client 1"
+        size = vectors[0].size
+        for round_number, client in ((3, 1), (3 + _OTHER_COINS, 1)):
+            vectors.append(subject.noise(seed=1, round_number=round_number, client=client, size=size))
+    largest, p = strongest_correlation(vectors)
+    return judged(p > P_VALUE, f"largest correlation of any two {largest:.3g}, p = {p:.2g} ({told})")
+
+
+def dropouts(subject: Subject) -> Finding:
+    """Where 40 of 100 clients drop out, noise is still as large as claimed beside what one client can move."""
+    claim = subject.claim
+    if not of_server(subject):
+        return not_applicable("each client's release has all of its own noise")
+    if claim.cohort < 2:
+        return not_applicable("a cohort of one")
+    arrive = max(1, round(0.6 * claim.cohort))
+    away = range(arrive, claim.cohort)
+    coarse, fine = (Stage(subject=subject, rows=rows) for rows in (COARSE, FINE))
+    idle = [ASIDE] * (claim.cohort - 1)
+    there, idle_too = (coarse.round([part, *idle], lost=away) for part in (along(1e6), ASIDE))
+    largest = coarse.difference([there], [idle_too])
+    noises = fine.noises([fine.round([ASIDE, *idle], lost=away)], seed=61)
+    reached = spread(noises) / largest if largest else math.inf
+    claimed = claim.noise_std / max(claim.sensitivity.get("zero_out", 0), claim.sensitivity.get("add_or_remove_one", 0))
+    tolerance = 1 - 6 / math.sqrt(noises.size) - coarse.slack / max(largest, 1e-300)
+    return judged(
+        reached >= claimed * tolerance,
+        f"with {arrive} of {claim.cohort} arrived, noise is {reached:.5g} times what one client moves; "
+        f"claimed {claimed:.5g} times",
+    )
+
+
+def adaptive_noise(subject: Subject) -> Finding:
+    """The clipping norm that clipped a round is the one that its noise is scaled to, as it rises and as it falls."""
+    claim = subject.claim
+    if claim.target_quantile is None:
+        return not_applicable("the clipping norm is fixed")
+    claimed = claim.noise_std / max(claim.sensitivity.values())
+    unit_claim = max(claim.sensitivity, key=lambda relation: claim.sensitivity[relation])
+    against = along(-1e6) if unit_claim == "replace_one" else along(0.0)
+    found = []
+    fine, coarse = Stage(subject=subject, rows=FINE), Stage(subject=subject, rows=COARSE)
+    for norm in (1e-6, 1e6):  # everybody below the clipping norm, or above: it falls, or rises
+        busy: list[np.ndarray | None] = [along(norm, 1)] * (claim.cohort - 1)
+        before = coarse.round([*busy, along(norm, 1)])
+        for rounds in (1, 3):
+            left = [*[before] * (rounds - 1), coarse.round([*busy, along(1e6)])]
+            right = [*[before] * (rounds - 1), coarse.round([*busy, against])]
+            largest = coarse.difference(left, right)
+            noises = fine.noises([fine.round([*busy, along(norm, 1)])] * rounds, seed=71)
+            found.append(spread(noises[:, fine.rest]) / largest if largest else math.inf)
+    off = max(found, key=lambda ratio: abs(math.log(ratio / claimed)) if 0 < ratio < math.inf else math.inf)
+    return judged(
+        abs(off / claimed - 1) < 0.02,
+        f"noise is {min(found):.5g} to {max(found):.5g} times what one client moves, while the clipping norm falls and "
+        f"rises; claimed {claimed:.5g} times",
+    )

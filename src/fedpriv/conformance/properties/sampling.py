@@ -1,0 +1,121 @@
+"""Whether cohorts are drawn as they are accounted."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy import stats
+
+from fedpriv.accounting.sampling import CohortSampling
+
+from ..judging import P_VALUE
+from ..subject import SamplesCohorts, Subject
+from ..verdict import Finding, judged, not_applicable
+
+ROUNDS = 2000
+_CLIENTS = 200  # for pairs
+_SURE = 6.0
+
+# A check: what it measured, in words, and whether that is what the law says.
+Checked = tuple[str, bool]
+
+
+def sampling(subject: Subject) -> Finding:
+    """Inclusion, size of cohorts, pairs, repetitions and turns, against the law that the ledger states."""
+    if not isinstance(subject, SamplesCohorts):
+        return not_applicable("it draws no cohorts, or shows none")
+    law = subject.accounted_sampling
+    drawn = np.zeros((ROUNDS, law.population), dtype=np.float32)
+    for row in range(ROUNDS):
+        drawn[row, subject.cohort(row + 1, seed=121)] = 1
+    checks = [found for check in _CHECKS for found in check(drawn, law)]
+    wrong = [told for told, right in checks if not right]
+    shown = "; ".join(wrong or [told for told, _ in checks])
+    return judged(not wrong, f"{ROUNDS} cohorts, accounted as {law.kind}: {shown}")
+
+
+def _turns(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
+    """Who is there out of turn, and how soon a client comes again."""
+    if law.separation == 1:
+        return
+    rows, clients = np.nonzero(drawn.T)[::-1]
+    again = np.diff(rows)[np.diff(clients) == 0]
+    least = int(again.min()) if len(again) else ROUNDS
+    yield f"a client came again after {least} rounds at the least, claimed {law.separation}", least >= law.separation
+
+
+def _inclusion(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
+    """Each client as often as all of them, all of them as often as claimed. A cap only lowers it."""
+    told, count = drawn.sum(axis=0), drawn.sum()
+    turns = np.array([_turns_of(client, law) for client in range(law.population)])
+    rate, expected = law.rate, law.rate * turns.sum()
+    deviation = _SURE * math.sqrt(expected * (1 - rate)) + (10 if rate < 1 else 0)
+    capped = law.kind == "capped_poisson"
+    right = count <= expected + deviation if capped else abs(count - expected) <= deviation
+    yield f"inclusion rate {count / turns.sum():.5g}, claimed {'at most ' * capped}{rate:.5g}", bool(right)
+    mean = count / turns.sum() if capped else rate
+    tails = np.minimum(stats.binom.cdf(told, turns, mean), stats.binom.sf(told - 1, turns, mean))
+    p = float(min(1.0, 2 * tails.min() * law.population))
+    least, most = told.min() / turns.max(), told.max() / turns.min()
+    yield f"of single clients {least:.3g} to {most:.3g} (p = {p:.2g})", p > P_VALUE
+
+
+def _sizes(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
+    """The size of a cohort varies as it must: a coin for each client, or not at all."""
+    sizes = drawn.sum(axis=1)
+    if law.cap:
+        yield f"cohorts of at most {sizes.max():.0f}, cap {law.cap}", bool(sizes.max() <= law.cap)
+        return
+    if law.kind in ("fixed_size", "all", "round_robin"):
+        turns = law.population / law.separation
+        exact = math.floor(turns) <= sizes.min() and sizes.max() <= math.ceil(turns)
+        right = exact if law.kind != "fixed_size" else bool((sizes == law.cohort).all())
+        yield f"cohorts of {sizes.min():.0f} to {sizes.max():.0f} clients, claimed {law.cohort:g}", bool(right)
+        return
+    turns_of_round = np.array([len(range(law.turn(row + 1), law.population, law.separation)) for row in range(ROUNDS)])
+    variances = turns_of_round * law.rate * (1 - law.rate)
+    squares = (sizes - turns_of_round * law.rate) ** 2
+    # fourth central moment of a binomial, less the square of its second
+    spread = variances * (1 - 6 * law.rate * (1 - law.rate)) + 2 * variances**2
+    deviation = _SURE * math.sqrt(spread.sum()) + 10
+    right = abs(squares.sum() - variances.sum()) <= deviation
+    yield f"variance of a cohort's size {squares.mean():.5g}, claimed {variances.mean():.5g}", bool(right)
+
+
+def _pairs(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
+    """No two clients come together more often, or less, than they must."""
+    if law.kind not in ("poisson", "fixed_size") or law.population < 2:
+        return
+    some = drawn[:, :_CLIENTS]
+    together = (some.T @ some)[np.triu_indices(some.shape[1], k=1)]
+    fixed = law.rate * (law.cohort - 1) / (law.population - 1)
+    expected = law.rate**2 if law.kind == "poisson" else fixed
+    tails = np.minimum(stats.binom.cdf(together, ROUNDS, expected), stats.binom.sf(together - 1, ROUNDS, expected))
+    p = float(min(1.0, 2 * tails.min() * len(together)))
+    covariance = together.mean() / ROUNDS - law.rate**2
+    yield f"covariance of two clients {covariance:.2g} on average (p = {p:.2g})", p > P_VALUE
+
+
+def _repetitions(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
+    """A cohort says nothing of the next one."""
+    if law.rate == 1 or law.separation > 1 or law.kind == "capped_poisson":
+        return
+    again = float((drawn[1:] * drawn[:-1]).sum())
+    q, steps = law.rate, ROUNDS - 1
+    expected = law.population * steps * q**2
+    variance = law.population * (steps * (q**2 - q**4) + 2 * (steps - 1) * (q**3 - q**4))
+    right = abs(again - expected) <= _SURE * math.sqrt(variance) + 10
+    yield f"in two rounds running {again / (law.population * steps):.4g}, claimed {q**2:.4g}", right
+
+
+def _turns_of(client: int, law: CohortSampling) -> int:
+    return len(range(client % law.separation, ROUNDS, law.separation))
+
+
+_CHECKS: tuple[Callable[[np.ndarray, CohortSampling], Iterator[Checked]], ...] = (
+    _turns,
+    _inclusion,
+    _sizes,
+    _pairs,
+    _repetitions,
+)
