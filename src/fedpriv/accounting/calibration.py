@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from fedpriv.accounting.accountants import (
-    epsilon,
-    fast_upper_bound,
-    lower_half,
-    rough_epsilon,
-    spread,
-)
+from fedpriv.accounting.accountants import epsilon, fast_upper_bound, rough_epsilon
+from fedpriv.accounting.boxes import lower_half, spread
 from fedpriv.accounting.sampled_gaussian import (
     Accountant,
     Composition,

@@ -1,0 +1,93 @@
+"""Many compositions at once: boxes of similar ones, each at most as costly as its worst corner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fedpriv.accounting.sampled_gaussian import SampledGaussian, Sampling
+
+Key = tuple[tuple[SampledGaussian, int], ...]
+"""A composition as a sorted tuple."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Compositions of the same shape.
+
+    Args:
+        shape: sampling, population and cohort of each part.
+        parts: (n, parts, 3): noise multiplier, rate and count.
+        indices: (n,): positions in the caller's sequence.
+    """
+
+    shape: tuple[tuple[Sampling, int, int], ...]
+    parts: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64]
+
+    def corner(self) -> Key:
+        """At least as costly as any member."""
+        noise, rate, times = (
+            self.parts[:, :, 0].min(0),
+            self.parts[:, :, 1].max(0),
+            self.parts[:, :, 2].max(0),
+        )
+        counts: dict[SampledGaussian, int] = {}
+        for (sampling, population, cohort), z, q, n in zip(self.shape, noise, rate, times, strict=True):
+            release = SampledGaussian(
+                noise_multiplier=float(z),
+                sampling=sampling,
+                rate=float(q),
+                population=population,
+                cohort=cohort,
+            )
+            counts[release] = counts.get(release, 0) + int(n)
+        return tuple(sorted(counts.items()))
+
+    def coordinates(self) -> npt.NDArray[np.float64]:
+        logs = np.log(np.maximum(self.parts, 1e-12)) * np.array([1.5, 1.0, 0.5])
+        return np.asarray(logs.reshape(len(self.indices), -1))
+
+    def halves(self) -> tuple["Box", "Box"]:
+        low = lower_half(self.coordinates())
+        return (
+            Box(self.shape, self.parts[low], self.indices[low]),
+            Box(self.shape, self.parts[~low], self.indices[~low]),
+        )
+
+
+def spread(coordinates: npt.NDArray[np.float64]) -> float:
+    """Sum over the columns of (n, d) coordinates of their range."""
+    return float(np.ptp(coordinates, axis=0).sum())
+
+
+def lower_half(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Mask (n,) of the rows below the middle of the widest column of (n, d) coordinates, which are not all equal."""
+    column = coordinates[:, int(np.ptp(coordinates, axis=0).argmax())]
+    return np.asarray(column < (column.min() + column.max()) / 2)
+
+
+def by_shape(keys: Sequence[Key]) -> list[Box]:
+    """A box for each shape; indices are positions in ``keys``."""
+    members: dict[tuple[tuple[Sampling, int, int], ...], list[int]] = {}
+    for index, key in enumerate(keys):
+        shape = tuple((release.sampling, release.population, release.cohort) for release, _ in key)
+        members.setdefault(shape, []).append(index)
+    boxes = []
+    for shape, indices in members.items():
+        parts = [[(r.noise_multiplier, r.rate, times) for r, times in keys[index]] for index in indices]
+        cells = np.array(parts, dtype=np.float64).reshape(len(indices), len(shape), 3)
+        boxes.append(Box(shape, cells, np.array(indices)))
+    return boxes
+
+
+def at_most(count: int, keys: Sequence[Key]) -> list[Box]:
+    """Boxes that hold all of ``keys``, the widest ones split until there are ``count`` (or as many as shapes)."""
+    boxes = by_shape(keys)
+    while len(boxes) < count:
+        widest = max(range(len(boxes)), key=lambda b: spread(boxes[b].coordinates()), default=None)
+        if widest is None or spread(boxes[widest].coordinates()) == 0:
+            break
+        boxes += boxes.pop(widest).halves()
+    return boxes
