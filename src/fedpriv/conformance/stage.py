@@ -29,12 +29,19 @@ def along(value: float, axis: int = 0) -> np.ndarray:
     return part
 
 
+def across(value: float) -> np.ndarray:
+    """A contribution of this norm along all planted coordinates that are read, which several parameters hold."""
+    part = np.zeros(_PLANTED)
+    part[:READ] = value / math.sqrt(READ)
+    return part
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A subject, and parameters for it to move.
 
-    The first four coordinates take what is planted. The rest, two layers of the same shape and a bias, stay zero in
-    what is planted unless it is ``dense``, so that they show the noise alone.
+    The first four coordinates, of two parameters, take what is planted. The rest, two layers of the same shape and a
+    bias, stay zero in what is planted unless it is ``dense``, so that they show the noise alone.
 
     Args:
         rows: of each layer, 100 wide.
@@ -50,7 +57,7 @@ class Stage:
 
     @cached_property
     def start(self) -> Mapping[str, np.ndarray]:
-        shapes: dict[str, tuple[int, ...]] = {"planted": (_PLANTED,)}
+        shapes: dict[str, tuple[int, ...]] = {"planted.0": (2,), "planted.1": (_PLANTED - 2,)}
         if self.scalars:
             shapes = {f"planted.{i}": () for i in range(_PLANTED)}
         shapes |= {"layer": (self.rows, 100), "other": (self.rows, 100), "bias": (100,)}
@@ -118,7 +125,9 @@ class Stage:
         return self.subject.claim.unit == "client"
 
     def _update(self, part: np.ndarray, dense: float, counted: float) -> dict[str, np.ndarray]:
-        planted = {f"planted.{i}": part[i] for i in range(_PLANTED)} if self.scalars else {"planted": part}
+        planted = {"planted.0": part[:2], "planted.1": part[2:]}
+        if self.scalars:
+            planted = {f"planted.{i}": part[i] for i in range(_PLANTED)}
         others = [name for name in self.start if name not in planted and name != "counter"]
         size = sum(self.start[name].size for name in others)
         value = dense / math.sqrt(size)

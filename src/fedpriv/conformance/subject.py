@@ -185,6 +185,24 @@ class AdaptsClipping(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """An (epsilon, delta) under the relations of the claim, without a word on how many releases it is for."""
+
+    epsilon: float
+    delta: float
+
+
+@runtime_checkable
+class PromisesEpsilon(Protocol):
+    """Names the privacy that its noise is to give, as well as the noise."""
+
+    @property
+    def promise(self) -> Promise | None:
+        """None where it does not, this time."""
+        ...
+
+
 @runtime_checkable
 class KeysItsNoise(Protocol):
     """Draws noise as a function of numbers that can be given freely, beyond what a script can reach."""

@@ -18,6 +18,7 @@ from .noise import (
     seeds,
 )
 from .odd_updates import empty_cohort, integer_parameters, nan_update, scalar_parameters, zero_update
+from .promise import composition, promised_epsilon
 from .sampling import sampling
 from .sensitivity import denominator, sensitivity, weighting
 
@@ -45,5 +46,7 @@ PROPERTIES: Mapping[str, Property] = {
     "adaptive_noise": adaptive_noise,
     "sampling": sampling,
     "event": event,
+    "promised_epsilon": promised_epsilon,
+    "composition": composition,
     "ledger": ledger,
 }

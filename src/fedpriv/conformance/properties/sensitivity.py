@@ -6,17 +6,17 @@ import numpy as np
 
 from fedpriv.accounting.sampled_gaussian import Relation
 
-from ..stage import ASIDE, COARSE, Stage, along, of_server
+from ..stage import ASIDE, COARSE, Stage, across, along, of_server
 from ..subject import Round, Subject
 from ..verdict import Finding, judged, not_applicable
 
 NORMS = (1e-3, 1.0, 1e6, 1e30)
-_COMPANY = {"among idle others": ASIDE, "all aligned": along(1e6), "all opposed": along(-1e6)}
+_COMPANY = {"among idle others": ASIDE, "all aligned": across(1e6), "all opposed": across(-1e6)}
 Part = np.ndarray | None
 _AGAINST: dict[Relation, Callable[[float], Part]] = {
     "add_or_remove_one": lambda norm: None,
     "zero_out": lambda norm: along(0.0),
-    "replace_one": lambda norm: along(-norm),
+    "replace_one": lambda norm: across(-norm),
 }
 
 
@@ -49,7 +49,7 @@ def _neighbours(stage: Stage, relation: Relation, norms: Sequence[float]) -> Ite
     for told, other in company.items():
         others: Sequence[Part] = [other] * (stage.units - 1)
         for norm in norms:
-            left = stage.round([*others, along(norm)])
+            left = stage.round([*others, across(norm)])
             yield left, stage.round([*others, _AGAINST[relation](norm)]), f"norm {norm:g}, {told}"
 
 
