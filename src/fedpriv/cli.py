@@ -37,6 +37,14 @@ exit codes: 0 done, 2 bad input, 3 budget exhausted before the first release, 13
 """
 
 
+_CONFORMANCE_EXAMPLES = """\
+examples:
+  fedpriv conformance fedpriv.privacy.mechanisms:CentralGaussian clipping_norm=0.7 sampling=poisson cohort=20
+  fedpriv conformance fedpriv.privacy.mechanisms:ExampleGaussian noise_multiplier=1.5 sampling=all
+  fedpriv conformance mypackage.privacy:MyStrategy noise_multiplier=1.0 claim.clipping_norm=0.5
+"""
+
+
 def console() -> NoReturn:
     """Entry point of the `fedpriv` command."""
     sys.exit(main(sys.argv[1:]))
@@ -177,6 +185,13 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _conformance(arguments: argparse.Namespace) -> int:
+    _prepare()
+    from fedpriv.conformance.command import conformance
+
+    return conformance(arguments.target, arguments.words, as_json=arguments.json)
+
+
 def _run_folder(path: Path) -> Path:
     """``path``, unless it is plainly the folder of an experiment or of all runs."""
     if not (path / "run.json").exists():
@@ -197,13 +212,14 @@ def _prepare() -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    """As argparse, but overrides may stand on both sides of an option."""
+    """As argparse, but overrides and the like may stand on both sides of an option."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    if rest and (any(word.startswith("-") for word in rest) or "overrides" not in arguments):
+    words: list[str] | None = getattr(arguments, "overrides", getattr(arguments, "words", None))
+    if rest and (words is None or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        arguments.overrides += rest
+    if words is not None:
+        words += rest
     return arguments
 
 
@@ -240,6 +256,16 @@ def _parser() -> argparse.ArgumentParser:
     _takes_overrides(data)
     data.add_argument("--png", type=_path, metavar="FILE", help="draw the partition")
     data.words = {"describe": _describe_parser()}
+    conformance = _command(
+        commands,
+        "conformance",
+        _conformance,
+        "measure what a mechanism, Flower strategy or client mod really does: 0 all holds, 1 something fails",
+        epilog=lambda: _CONFORMANCE_EXAMPLES,
+    )
+    conformance.add_argument("target", metavar="MODULE:NAME", help="an importable class, or a function that makes one")
+    conformance.add_argument("words", nargs="*", metavar="KEY=VALUE", help="its arguments; claim.KEY=VALUE: its claims")
+    conformance.add_argument("--json", action="store_true", help="rows of property, verdict, evidence")
     return parser
 
 

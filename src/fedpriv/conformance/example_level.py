@@ -1,4 +1,4 @@
-"""``ExampleGaussian`` as a subject: the real DP-SGD engine, on a model whose gradients are planted.
+"""An example-level ``Mechanism`` as a subject: the real DP-SGD engine, on a model whose gradients are planted.
 
 Sensitivity and noise are measured on one step that holds all examples of a client; which examples a step holds, on the
 batches that a run would draw.
@@ -6,7 +6,7 @@ batches that a run would draw.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, final
 
@@ -17,8 +17,7 @@ from torch import nn
 from fedpriv.accounting.sampled_gaussian import SampledGaussian
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import PoissonBatches
-from fedpriv.privacy.mechanisms import ExampleGaussian
+from fedpriv.privacy import Mechanism, PoissonBatches
 from fedpriv.training import LocalTrainer
 from fedpriv.training.opacus_trainer import OpacusTrainer
 from fedpriv.training.rules import PlainRule
@@ -56,12 +55,12 @@ class ExampleLevelSubject(MechanismSubject):
     @cached_property
     def claim(self) -> Claim:
         entry, examples = self.entry, self._num_examples
-        noise_std = float(np.ravel(entry.noise_std)[0])
+        ((_, release, _),) = entry.releases()
         once = entry.sensitivity / examples
         return Claim(
             unit="example",
             sensitivity={"add_or_remove_one": once, "zero_out": once, "replace_one": 2 * once},
-            noise_std=noise_std / examples,
+            noise_std=release.noise_multiplier * once,
             noise_law="gaussian" if entry.noise_law == "gaussian" else "laplace",
             noise_by="clients",
             cohort=examples,
@@ -91,12 +90,11 @@ class ExampleLevelSubject(MechanismSubject):
     def local_steps(self, *, rounds: int, seed: int) -> Sequence[LocalSteps]:
         """Without noise, so that a step shows whether it held the example; charged is what noise would be."""
         mechanism, seen = self.mechanism(seed), list[bool]()
-        silent = replace(mechanism, noise_multipliers=np.zeros(self.population)) if _ours(mechanism) else mechanism
         examples = np.zeros((self._num_examples, 2))
         examples[0, 0] = 1.0
         data = clients_with({_TARGET: examples}, population=self.population)
         federation = ScriptedFederation(
-            mechanism=silent,
+            mechanism=Silent(mechanism),
             start={"watched": np.zeros(2, dtype=np.float32)},
             seed=seed,
             permit=lambda entry: None,
@@ -131,7 +129,6 @@ class ExampleLevelSubject(MechanismSubject):
         return clients_with(examples, population=self.population)
 
     def _trainer(self, layout: ParameterLayout, batches: PoissonBatches, *, seen: list[bool]) -> LocalTrainer:
-        mechanism = self.mechanism(0)
         model = Planted(layout)
         return OpacusTrainer(
             model=model,
@@ -139,7 +136,7 @@ class ExampleLevelSubject(MechanismSubject):
             task=InnerProduct(),
             make_optimizer=partial(Watched, lr=1.0, seen=seen),
             batches=batches,
-            max_grad_norm=mechanism.max_grad_norm,  # type: ignore[attr-defined]
+            max_grad_norm=self.entry.sensitivity,
             proximal_mu=0.0,
             rule=PlainRule(),
             device=torch.device("cpu"),
@@ -192,5 +189,18 @@ class Watched(torch.optim.SGD):
         return super().step(closure)
 
 
-def _ours(mechanism: Any) -> bool:
-    return isinstance(mechanism, ExampleGaussian)
+@final
+class Silent:
+    """A mechanism that asks for no noise and writes no entry, otherwise as it is."""
+
+    def __init__(self, mechanism: Mechanism) -> None:
+        self._mechanism = mechanism
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mechanism, name)
+
+    def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
+        return np.zeros(len(cohort))
+
+    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> None:
+        return None

@@ -1,13 +1,16 @@
 """From a TARGET to a table of verdicts."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from fedpriv.errors import ConfigError, FedprivError, in_one_line
 from fedpriv.targets import resolve
 
+from .calling import checked_call
 from .properties import PROPERTIES
 from .stage import COARSE, BrokenReleaseError, Stage
 from .subject import Subject
@@ -88,18 +91,18 @@ def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject
     given = {key: value for key, value in arguments.items() if not key.startswith(CLAIM)}
     if own_mechanisms.is_ours(target):
         return own_mechanisms.build(target, arguments, name=name)
-    if isinstance(target, Strategy) or _is_mod(target) or own_mechanisms.is_mechanism(target):
-        if given:
-            raise ConfigError(f"{name} is an object already and takes no arguments: leave out {', '.join(given)}.")
-        made: Any = target
-        make: Callable[..., Any] = lambda: made  # noqa: E731
-    elif inspect.isclass(target) and issubclass(target, Strategy):
+    if own_mechanisms.makes_mechanism(target):
+        return own_mechanisms.wrap(target, given, claims, name=name)
+    if inspect.isclass(target) and issubclass(target, Strategy):
         from .flower_strategies import strategy_subject
 
         return strategy_subject(target, given, claims, name=name)
-    else:
-        make = target
-        made = _call(target, given, name=name)
+    make: Callable[..., Any] = target
+    if isinstance(target, Strategy) or _is_mod(target):
+        if given:
+            raise ConfigError(f"{name} is made already and takes no arguments: leave out {', '.join(given)}.")
+        make = partial(copy.deepcopy, target)
+    made = checked_call(make, given, name=name)
     if isinstance(made, Strategy):
         from .flower_strategies import strategy_subject
 
@@ -129,32 +132,11 @@ def _is_mod(found: Any) -> bool:
     return len(needed) == 3 and (needed[2].name == "call_next" or any("Message" in hint for hint in hints))
 
 
-def _call(target: Any, arguments: Mapping[str, Any], *, name: str) -> Any:
-    """``target(**arguments)``, what goes wrong said as the user's to mend."""
-    if not callable(target):
-        raise ConfigError(f"{name} is a {type(target).__name__}: give a class, or a function that makes one.")
-    try:
-        signature = inspect.signature(target)
-        signature.bind(**arguments)
-    except ValueError:
-        pass
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}. It takes: {_in_words(signature)}.") from error
-    try:
-        return target(**arguments)
-    except FedprivError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{name} could not be made: {in_one_line(error)}") from error
-
-
-def _in_words(signature: inspect.Signature) -> str:
-    shown = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in signature.parameters.values()]
-    return ", ".join(shown) or "no arguments"
-
-
 def _import(target: str) -> Any:
     module, colon, attribute = target.partition(":")
     if not colon or not module or not attribute:
         raise ConfigError(f"TARGET must be module:Name, such as mypackage.mymodule:MyStrategy, not {target!r}.")
-    return resolve({"_target_": f"{module}.{attribute}"}, "TARGET")
+    try:
+        return resolve({"_target_": f"{module}.{attribute}"}, "TARGET")
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("TARGET._target_: ")) from error

@@ -61,7 +61,7 @@ class MechanismSubject(ABC):
                     saved = run.parameters
                     released.append(run.play(round_))
             with HashChain.open(path, trusted_count=0, trusted_head=GENESIS) as chain:
-                attempt = 1 if any(line["round"] >= last for line in chain.entries) else 0
+                attempt = int(any(line["round"] >= last for line in read_chain(path)))
                 run = self.federation(saved, seed=seed, permit=_into(chain), round=last - 1, attempt=attempt)
                 released += [run.play(round_) for round_ in after.rounds]
             return released, [ReleaseEntry.from_json(line) for line in read_chain(path)]

@@ -12,9 +12,11 @@ from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatch
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian
 from fedpriv.streams import Streams
 
+from .calling import checked_call
 from .client_level import ClientLevelSubject
 from .example_level import ExampleLevelSubject
 from .mechanism_subject import MakeMechanism
+from .scripted_federation import streams_of
 from .subject import Subject
 
 # The one place of defaults: a federation small enough to measure in seconds.
@@ -25,6 +27,7 @@ _DEFAULTS: dict[Any, dict[str, Any]] = {
     ExampleGaussian: {"noise_multiplier": 1.0, "max_grad_norm": 1.0, **_SAMPLING, **_EXAMPLES},
 }
 _COHORT = 20  # of a sampling that needs one
+_OFFERED = ("streams", "sampler")
 
 
 def is_ours(target: Any) -> bool:
@@ -33,9 +36,16 @@ def is_ours(target: Any) -> bool:
 
 
 def is_mechanism(found: Any) -> bool:
-    """Whether it is a ``fedpriv.privacy.Mechanism``."""
+    """Whether it is a ``fedpriv.privacy.Mechanism``, or the class of one."""
     parts = ("local_noise_multipliers", "encode", "decode", "entry", "planned")
-    return not inspect.isclass(found) and all(callable(getattr(found, part, None)) for part in parts)
+    return all(callable(getattr(found, part, None)) for part in parts)
+
+
+def makes_mechanism(target: Any) -> bool:
+    """Whether it is a class of mechanisms, or a function that asks for what only they need."""
+    if inspect.isclass(target):
+        return is_mechanism(target)
+    return inspect.isroutine(target) and bool(set(_OFFERED) & set(inspect.signature(target).parameters))
 
 
 def build(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
@@ -49,7 +59,10 @@ def build(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
         shown = ", ".join(f"{key}={'...' if value is None else value}" for key, value in known.items())
         raise ConfigError(f"{name} takes no {unknown[0]}. It takes: {shown}.")
     given = {**known, **arguments}
-    return _subject(target, _maker(target, given), given, name=name)
+    for key, value in given.items():
+        if key != "sampling" and value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ConfigError(f"{name}: {key}={value} must be a number.")
+    return _subject(_maker(target, given), given, name=name)
 
 
 def wrap(
@@ -58,25 +71,25 @@ def wrap(
     """A mechanism of somebody else's making.
 
     Args:
-        make: the mechanism's class or factory; is offered ``streams`` and ``sampler`` by parameter name.
+        make: the mechanism's class or factory; is offered ``streams`` and ``sampler`` where it has such parameters.
+            Without ``streams`` the kit cannot set its coins, and measures by averages.
         claims: the federation around it, as ``claim.population=100``.
     """
     known = {**_SAMPLING, **_EXAMPLES}
     if unknown := [key for key in claims if key not in known]:
         raise ConfigError(f"claim.{unknown[0]} says nothing of a mechanism. Known: {', '.join(known)}.")
     given = {**known, **claims}
-    parameters = inspect.signature(make).parameters
+    asked = set(_OFFERED) & set(inspect.signature(make).parameters)
 
     def made(streams: Streams, sampler: CohortSampler) -> Mechanism:
         offered = {"streams": streams, "sampler": sampler}
-        extra = {key: value for key, value in offered.items() if key in parameters and key not in arguments}
-        mechanism: Mechanism = make(**arguments, **extra)
+        mechanism: Mechanism = checked_call(make, {**{key: offered[key] for key in asked}, **arguments}, name=name)
         return mechanism
 
-    return _subject(None, made, given, name=name)
+    return _subject(made, given, name=name)
 
 
-def _subject(target: Any, make: MakeMechanism, given: Mapping[str, Any], *, name: str) -> Subject:
+def _subject(make: MakeMechanism, given: Mapping[str, Any], *, name: str) -> Subject:
     population, kind = int(given["population"]), given["sampling"]
     cohort = given["cohort"]
     if cohort is None and kind in ("poisson", "capped_poisson", "fixed_size"):
@@ -89,17 +102,16 @@ def _subject(target: Any, make: MakeMechanism, given: Mapping[str, Any], *, name
     def sampler(streams: Streams) -> CohortSampler:
         return make_sampler(law, clients=clients, streams=streams)
 
-    if target is ExampleGaussian:
-        batches = _batches(given)
-        return ExampleLevelSubject(
-            name=name,
-            make=make,
-            make_sampler=sampler,
-            population=population,
-            batches=batches,
-            num_examples=given["num_examples"],
-        )
-    return ClientLevelSubject(name=name, make=make, make_sampler=sampler, population=population)
+    shared: dict[str, Any] = {"name": name, "make": make, "make_sampler": sampler, "population": population}
+    streams = streams_of(0)
+    mechanism = make(streams, sampler(streams))
+    if not is_mechanism(mechanism):
+        raise ConfigError(f"{name} makes a {type(mechanism).__name__}, not a fedpriv.privacy.Mechanism.")
+    if mechanism.unit is None:
+        raise ConfigError(f"{name} protects nothing: there is no claim to measure.")
+    if mechanism.unit == "example":
+        return ExampleLevelSubject(**shared, batches=_batches(given), num_examples=int(given["num_examples"]))
+    return ClientLevelSubject(**shared)
 
 
 def _maker(target: Any, given: Mapping[str, Any]) -> MakeMechanism:

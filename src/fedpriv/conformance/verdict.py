@@ -66,7 +66,7 @@ class Verdicts:
         """The row of one property."""
         return next(row for row in self.rows if row.property == property_)
 
-    def assert_holds(self, *, except_: Sequence[str]) -> None:
+    def assert_holds(self, *, except_: Sequence[str] = ()) -> None:
         """For tests.
 
         Args:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fedpriv.accounting.ledger import ReleaseEntry
+
 from ..judging import P_VALUE, strongest_correlation
 from ..stage import COARSE, Stage, along
 from ..subject import SERVER, KeepsLedger, Script, Subject
@@ -20,8 +22,7 @@ def ledger(subject: Subject) -> Finding:
     releaser = max(releases[0])
     seen = [release[releaser] for release in releases if releaser in release]
     distinct = len({movement.tobytes() for movement in seen})
-    entries_of = [e for e in entries if releaser == SERVER or isinstance(e.clients, str) or releaser in e.clients]
-    paid = len({entry.key for entry in entries_of})
+    paid = len({entry.key for entry in entries if releaser == SERVER or releaser in _participants(entry)})
     lost, again = (movement[stage.rest] for movement in seen[1:3])
     shared, p = strongest_correlation([lost, again])
     same = bool(np.array_equal(seen[1], seen[2]))
@@ -30,3 +31,7 @@ def ledger(subject: Subject) -> Finding:
         f"{distinct} distinct releases, {paid} entries; the lost round and its repetition share noise of correlation "
         f"{shared:.3g} (p = {p:.2g})",
     )
+
+
+def _participants(entry: ReleaseEntry) -> set[int]:
+    return {participant for participant, _, _ in entry.releases()}
