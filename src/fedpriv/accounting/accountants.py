@@ -15,11 +15,11 @@ from itertools import count as counter
 
 import numpy as np
 import numpy.typing as npt
-from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
 from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
-from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import compute_epsilon
 
+from fedpriv.accounting.boxes import Box, Key, by_shape, spread
+from fedpriv.accounting.privacy_loss import ComposedLoss, compose
 from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity, truncation
 from fedpriv.accounting.sampled_gaussian import (
     Accountant,
@@ -46,19 +46,12 @@ __all__ = [
     "rough_epsilon",
 ]
 
-Key = tuple[tuple[SampledGaussian, int], ...]
-
 _NO_NOISE = 1e-6  # noise multipliers below this are not told from 0
 _LARGE = 300.0  # beyond this epsilon a PLD would cost gigabytes, and nobody reads its third digit
 _PLD_ERROR, _ROUGH_PLD_ERROR = 3.5e-4, 5e-3  # aimed at, absolute, always upwards
-_PLD_STEP_POINTS, _PLD_POINTS = 100_000, 4_000_000  # about a second, and half a gigabyte
+_PLD_STEP_POINTS, _PLD_POINTS = 100_000, 4_000_000  # half a second, and half a gigabyte
+_ROUGH_STEP_POINTS = 10_000
 _PRV_POINTS = 4_000_000
-_RELATIONS = {
-    "add_or_remove_one": NeighboringRelation.ADD_OR_REMOVE_ONE,
-    "replace_one": NeighboringRelation.REPLACE_ONE,
-    # Under Poisson sampling a zeroed contribution is the same event as an absent one
-    "zero_out": NeighboringRelation.ADD_OR_REMOVE_ONE,
-}
 
 
 @dataclass(frozen=True)
@@ -78,18 +71,18 @@ def epsilon(composition: Composition, *, delta: float, relation: Relation, accou
         ConfigError: a delta outside (0, 1), a combination without a valid bound (``check_accountable``), or
             parameters at which the accountant asked for breaks down.
     """
-    return _epsilon(_canonical(composition), _checked(delta), relation, accountant, _PLD_ERROR)
+    return _epsilon(canonical(composition), _checked(delta), relation, accountant, _PLD_ERROR)
 
 
 def rough_epsilon(composition: Composition, *, delta: float, relation: Relation, accountant: Accountant) -> Epsilon:
-    """Like ``epsilon``, for ``pld`` at a quarter of the price and up to 0.005 above; still an upper bound."""
-    key = _canonical(composition)
+    """Like ``epsilon``, for ``pld`` at a tenth of the price and mostly within 0.005 above; still an upper bound."""
+    key = canonical(composition)
     return _epsilon(key, _checked(delta), relation, accountant, _ROUGH_PLD_ERROR)
 
 
 def fast_upper_bound(composition: Composition, *, delta: float, relation: Relation) -> float:
     """A Rényi upper bound on epsilon in milliseconds (microseconds where rates and noise were seen before)."""
-    return _fast(_canonical(composition), _checked(delta), relation)
+    return _fast(canonical(composition), _checked(delta), relation)
 
 
 def max_epsilon(
@@ -105,7 +98,7 @@ def max_epsilon(
     if accountant == "pld":
         stages.append(lambda key: _epsilon(key, delta, relation, accountant, _ROUGH_PLD_ERROR))
     stages.append(lambda key: _epsilon(key, delta, relation, accountant, _PLD_ERROR))
-    keys = [_canonical(composition) for composition in compositions]
+    keys = [canonical(composition) for composition in compositions]
     for sampling in {release.sampling for key in keys for release, _ in key}:
         check_accountable(sampling=sampling, relation=relation, accountant=accountant)
     return _largest(keys, stages)
@@ -114,7 +107,7 @@ def max_epsilon(
 def max_fast_upper_bound(compositions: Sequence[Composition], *, delta: float, relation: Relation) -> tuple[float, int]:
     """The largest ``fast_upper_bound`` of many compositions, and the index of one that attains it."""
     _checked(delta)
-    keys = [_canonical(composition) for composition in compositions]
+    keys = [canonical(composition) for composition in compositions]
     worst, index = _largest(keys, [lambda key: Epsilon(_fast(key, delta, relation), "")])
     return worst.value, index
 
@@ -128,7 +121,7 @@ def _checked(delta: float) -> float:
     return float(delta)
 
 
-def _canonical(composition: Composition) -> Key:
+def canonical(composition: Composition) -> Key:
     """Sorted, without releases that cost nothing; a sample of everybody is no sample."""
     counts: dict[SampledGaussian, int] = {}
     for release, times in composition.items():
@@ -209,20 +202,27 @@ def _pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
         plain = relation != "replace_one" and all(release.sampling != "capped_poisson" for release, _ in key)
         renyi = _rdp(key, delta, relation).value if plain else bound
         return Epsilon(min(bound, renyi), fallback)
-    interval = _pld_interval(key, delta, relation, bound, error)
-    accountant = PLDAccountant(_RELATIONS[relation], interval)
+    composed, interval = _composed_pld(key, delta, relation, bound, error)
     with np.errstate(all="ignore"):
-        for release, times in key:
-            if release.sampling == "capped_poisson":
-                accountant.compose(release.event(relation), times)
-                continue
-            # rate 1 for "all": this event doubles the sensitivity under replace-one, as it should
-            gaussian = GaussianDpEvent(release.noise_multiplier)
-            accountant.compose(PoissonSampledDpEvent(release.rate, gaussian), times)
-        value = float(accountant.get_epsilon(delta))
-    if not value <= bound:  # a delta near the float error of the FFT gives infinity
+        value = composed.get_epsilon(delta)
+    if not value <= bound:  # a delta near the float error of convolution gives infinity
         return Epsilon(bound, fallback)
     return Epsilon(value, f"PLD (dp-accounting {version('dp-accounting')}, discretisation {interval:.2g})")
+
+
+def rough_pld(key: Key, *, delta: float, relation: Relation) -> ComposedLoss | None:
+    """Everything composed on the grid of ``rough_epsilon`` at ``delta``; None where epsilon is too large for a PLD."""
+    bound = _fast(key, _checked(delta), relation)
+    return None if bound > _LARGE else _composed_pld(key, delta, relation, bound, _ROUGH_PLD_ERROR)[0]
+
+
+def _composed_pld(
+    key: Key, delta: float, relation: Relation, bound: float, error: float
+) -> tuple[ComposedLoss, float]:
+    """Everything composed, and its grid's interval."""
+    interval = _pld_interval(key, delta, relation, bound, error)
+    with np.errstate(all="ignore"):
+        return compose(key, relation=relation, interval=interval), interval
 
 
 def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, error: float) -> float:
@@ -242,7 +242,7 @@ def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, erro
         variance += times * q**2 * (4 * math.sinh(x) if relation == "replace_one" else math.expm1(x))
         reach = max(reach, math.log1p(q * math.expm1(min(10.5 / z + 0.5 / z**2, 700.0))))
     wanted = math.sqrt(12 * error / (steps * (1 + math.sqrt(-2 * math.log(delta) / variance))))
-    affordable = max(reach / _PLD_STEP_POINTS, 4 * bound / _PLD_POINTS)
+    affordable = max(reach / (_PLD_STEP_POINTS if error == _PLD_ERROR else _ROUGH_STEP_POINTS), 4 * bound / _PLD_POINTS)
     return max(min(wanted, 4e-3 * math.sqrt(error / _PLD_ERROR)), affordable)
 
 
@@ -306,62 +306,6 @@ def _broke_down(accountant: str, why: object) -> ConfigError:
 _SIMILAR = 0.1  # in log epsilon, roughly: a box wider than this says too little to be worth a PLD
 
 
-@dataclass(frozen=True)
-class _Box:
-    """Compositions of the same shape.
-
-    Args:
-        shape: sampling, population and cohort of each part.
-        parts: (n, parts, 3): noise multiplier, rate and count.
-        indices: (n,): positions in the caller's sequence.
-    """
-
-    shape: tuple[tuple[Sampling, int, int], ...]
-    parts: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int64]
-
-    def corner(self) -> Key:
-        """At least as costly as any member."""
-        noise, rate, times = (
-            self.parts[:, :, 0].min(0),
-            self.parts[:, :, 1].max(0),
-            self.parts[:, :, 2].max(0),
-        )
-        counts: dict[SampledGaussian, int] = {}
-        for (sampling, population, cohort), z, q, n in zip(self.shape, noise, rate, times, strict=True):
-            release = SampledGaussian(
-                noise_multiplier=float(z),
-                sampling=sampling,
-                rate=float(q),
-                population=population,
-                cohort=cohort,
-            )
-            counts[release] = counts.get(release, 0) + int(n)
-        return tuple(sorted(counts.items()))
-
-    def coordinates(self) -> npt.NDArray[np.float64]:
-        logs = np.log(np.maximum(self.parts, 1e-12)) * np.array([1.5, 1.0, 0.5])
-        return np.asarray(logs.reshape(len(self.indices), -1))
-
-    def halves(self) -> tuple["_Box", "_Box"]:
-        low = lower_half(self.coordinates())
-        return (
-            _Box(self.shape, self.parts[low], self.indices[low]),
-            _Box(self.shape, self.parts[~low], self.indices[~low]),
-        )
-
-
-def spread(coordinates: npt.NDArray[np.float64]) -> float:
-    """Sum over the columns of (n, d) coordinates of their range."""
-    return float(np.ptp(coordinates, axis=0).sum())
-
-
-def lower_half(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Mask (n,) of the rows below the middle of the widest column of (n, d) coordinates, which are not all equal."""
-    column = coordinates[:, int(np.ptp(coordinates, axis=0).argmax())]
-    return np.asarray(column < (column.min() + column.max()) / 2)
-
-
 def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) -> tuple[Epsilon, int]:
     """Branch and bound; ``stages`` are ever closer and dearer upper bounds, the last one the answer."""
     if not keys:
@@ -369,28 +313,22 @@ def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) ->
     first: dict[Key, int] = {}
     for index, key in enumerate(keys):
         first.setdefault(key, index)
-    grouped: dict[tuple[tuple[Sampling, int, int], ...], list[Key]] = {}
-    for key in first:
-        shape = tuple((release.sampling, release.population, release.cohort) for release, _ in key)
-        grouped.setdefault(shape, []).append(key)
-
+    positions = list(first.values())
     tie = counter()
-    heap: list[tuple[float, int, int, Epsilon, _Box]] = []
+    heap: list[tuple[float, int, int, Epsilon, Box]] = []
 
-    def push(box: _Box, stage: int, known: float) -> None:
+    def push(box: Box, stage: int, known: float) -> None:
         bound = stages[stage](box.corner())
         # a later stage never says more than an earlier one: what both bound is bounded by the smaller
         heapq.heappush(heap, (-min(bound.value, known), next(tie), stage, bound, box))
 
-    for shape, members in grouped.items():
-        parts = [[(r.noise_multiplier, r.rate, times) for r, times in key] for key in members]
-        cells = np.array(parts, dtype=np.float64).reshape(len(members), len(shape), 3)
-        push(_Box(shape, cells, np.array([first[key] for key in members])), 0, math.inf)
+    for box in by_shape(list(first)):
+        push(box, 0, math.inf)
     while True:
         negative, _, stage, bound, box = heapq.heappop(heap)
         alone = len(box.indices) == 1
         if alone and stage == len(stages) - 1:
-            return bound, int(box.indices[0])
+            return bound, positions[int(box.indices[0])]
         worth = alone or spread(box.coordinates()) <= _SIMILAR
         if worth and stage < len(stages) - 1 and (alone or stage == 0):
             push(box, stage + 1, -negative)

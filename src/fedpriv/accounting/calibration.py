@@ -18,6 +18,9 @@ from fedpriv.accounting.sampled_gaussian import (
 from fedpriv.errors import ConfigError
 
 _SLACK = 1e-3  # relative, below the target: as close as a calibration needs to come
+_ROUGH_SLACK = 1e-2  # what a coarse PLD is worth where it is really coarse
+_PATIENCE, _LATE_SLACK = 4, 2e-2  # evaluations; more come closer only where epsilon is not smooth, for a tiny delta
+_SLOPE = -1.2  # of log epsilon in log noise multiplier, until two points say better
 _LEAST, _MOST = 1e-3, 1e6  # noise multipliers searched
 _MAX_EVALUATIONS = 12
 _MAX_BINS = 48
@@ -33,8 +36,8 @@ def calibrate(
 ) -> float:
     """The smallest noise multiplier, rounded up to 6 decimals, whose epsilon is at most the target.
 
-    Its epsilon lies within 0.1 % below the target. A Rényi bound brackets the answer, a coarse PLD comes near it,
-    and two or three evaluations by the accountant finish.
+    Its epsilon lies within 0.1 % below the target, or 2 % where delta is near the accountant's rounding. A Rényi bound
+    brackets the answer, coarse PLDs come near it, and two or three evaluations by the accountant finish.
 
     Args:
         target_epsilon: positive and finite.
@@ -63,11 +66,11 @@ def calibrate(
     def exact(z: float) -> float:
         return epsilon(release_at(z), delta=delta, relation=relation, accountant=accountant).value
 
-    # a PLD lies about a tenth below the Rényi bound
-    start = _bracketed(fast, target_epsilon * (1.1 if accountant in ("pld", "prv") else 1.0))
+    # a PLD lies a tenth below the Rényi bound, or far below
+    start, slope = _bracketed(fast, target_epsilon * (1.1 if accountant in ("pld", "prv") else 1.0)), _SLOPE
     if accountant == "pld":
-        start = _smallest(rough, target_epsilon, start)
-    return _smallest(exact, target_epsilon, start)
+        start, slope = _smallest(rough, target_epsilon, start=start, slope=slope, slack=_ROUGH_SLACK)
+    return _smallest(exact, target_epsilon, start=start, slope=slope, slack=_SLACK)[0]
 
 
 def calibrate_clients(
@@ -155,25 +158,32 @@ def _bracketed(bound: Callable[[float], float], target: float) -> float:
     return high
 
 
-def _smallest(epsilon_at: Callable[[float], float], target: float, start: float) -> float:
+def _smallest(
+    epsilon_at: Callable[[float], float], target: float, *, start: float, slope: float, slack: float
+) -> tuple[float, float]:
     """Secant in logs from ``start``, kept inside a bracket; falls back to bisection.
 
-    Returns a multiplier rounded up to 6 decimals whose epsilon was evaluated and is at most the target.
+    Returns:
+        A multiplier rounded up to 6 decimals whose epsilon was evaluated and is at most the target; and
+        d log epsilon / d log multiplier there.
     """
-    aim = math.log(target * (1 - 0.4 * _SLACK))
-    bad, good = 0.0, math.inf  # noise multipliers with epsilon above and not above the target
+    aim = math.log(target * (1 - 0.4 * slack))
+    bad, good, of_good = 0.0, math.inf, 0.0  # noise multipliers with epsilon above and not above the target
     z, seen = _rounded_up(start), list[tuple[float, float]]()
-    for _ in range(_MAX_EVALUATIONS):
+    for evaluations in range(1, _MAX_EVALUATIONS + 1):
         value = epsilon_at(z)
-        if value <= target:
-            good = z
-            if value >= target * (1 - _SLACK) or z <= _LEAST:
-                return z
-        else:
-            bad = z
         if value > 0 and math.isfinite(value):
             seen.append((math.log(z), math.log(value)))
-        z = _rounded_up(math.exp(_next(seen, aim, z, value <= target)))
+            slope = _slope(seen, slope)
+        if value <= target:
+            good, of_good = z, value
+            if value >= target * (1 - slack) or z <= _LEAST:
+                return z, slope
+        else:
+            bad = z
+        if evaluations >= _PATIENCE and of_good >= target * (1 - _LATE_SLACK):
+            return good, slope
+        z = _rounded_up(math.exp(_next(seen, aim, slope, z, value <= target)))
         if not bad < z < good:
             if good == math.inf:
                 z = _rounded_up(bad * 1.5)
@@ -184,21 +194,26 @@ def _smallest(epsilon_at: Callable[[float], float], target: float, start: float)
         if z > _MOST:
             break
         if z >= good:  # neighbours on the grid of 6 decimals
-            return good
+            return good, slope
     if math.isfinite(good):
-        return good
+        return good, slope
     raise ConfigError(
         f"privacy.epsilon={target} cannot be met by any noise multiplier up to {_MOST:g}: ask for a larger epsilon, "
         "fewer rounds, or another privacy.accountant"
     )
 
 
-def _next(seen: list[tuple[float, float]], aim: float, z: float, met: bool) -> float:
-    """Log of the next noise multiplier to try: through the last two points, or along a slope of -1.2 from one."""
+def _slope(seen: list[tuple[float, float]], known: float) -> float:
+    """Through the last two points (log noise, log epsilon), where there are two."""
+    if len(seen) < 2 or seen[-2][0] == seen[-1][0]:
+        return known
+    (x0, y0), (x, y) = seen[-2:]
+    return min(max((y - y0) / (x - x0), -50.0), -0.3)
+
+
+def _next(seen: list[tuple[float, float]], aim: float, slope: float, z: float, met: bool) -> float:
+    """Log of the next noise multiplier to try."""
     if not seen or seen[-1][0] != math.log(z):  # epsilon was 0 or infinite here
         return math.log(z) + (-0.5 if met else 0.5)
-    (x, y), slope = seen[-1], -1.2
-    if len(seen) > 1 and seen[-2][0] != x:
-        slope = (y - seen[-2][1]) / (x - seen[-2][0])
-    slope = min(max(slope, -50.0), -0.3)
-    return x + min(max((aim - y) / slope, -1.5), 1.5)
+    x, y = seen[-1]
+    return x + min(max((aim - y) / slope, -0.75), 0.75)
