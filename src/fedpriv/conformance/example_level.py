@@ -55,7 +55,7 @@ class ExampleLevelSubject(MechanismSubject):
     @cached_property
     def claim(self) -> Claim:
         entry, examples = self.entry, self._num_examples
-        ((_, release, _),) = entry.releases()
+        release = next(release for client, release, _ in entry.releases() if client == _TARGET)
         once = entry.sensitivity / examples
         return Claim(
             unit="example",
@@ -83,7 +83,7 @@ class ExampleLevelSubject(MechanismSubject):
             round=round,
             attempt=attempt,
             make_data=partial(self._data, layout_of(start)),
-            make_trainer=lambda layout, round_: self._trainer(layout, self._whole, seen=[]),
+            make_trainer=lambda layout, round_: self._trainer(Planted(layout), self._whole, seen=[]),
             each=True,
         )
 
@@ -93,16 +93,18 @@ class ExampleLevelSubject(MechanismSubject):
         examples = np.zeros((self._num_examples, 2))
         examples[0, 0] = 1.0
         data = clients_with({_TARGET: examples}, population=self.population)
+        start = {"weight": np.zeros((1, 2), dtype=np.float32)}
+        trainer = self._trainer(nn.Linear(2, 1, bias=False), self._batches, seen=seen)
         federation = ScriptedFederation(
             mechanism=Silent(mechanism),
-            start={"watched": np.zeros(2, dtype=np.float32)},
+            start=start,
             seed=seed,
             permit=lambda entry: None,
             round=0,
             attempt=0,
             make_data=lambda round_: data,
-            make_trainer=lambda layout, round_: self._trainer(layout, self._batches, seen=seen),
-            each=True,
+            make_trainer=lambda layout, round_: trainer,
+            each=False,
         )
         found = []
         for round_number in range(1, rounds + 1):
@@ -128,8 +130,7 @@ class ExampleLevelSubject(MechanismSubject):
             rows[report.client] += 1
         return clients_with(examples, population=self.population)
 
-    def _trainer(self, layout: ParameterLayout, batches: PoissonBatches, *, seen: list[bool]) -> LocalTrainer:
-        model = Planted(layout)
+    def _trainer(self, model: nn.Module, batches: PoissonBatches, *, seen: list[bool]) -> LocalTrainer:
         return OpacusTrainer(
             model=model,
             layout=ParameterLayout.of(model),
