@@ -82,7 +82,7 @@ def test_numpy_values_are_written_as_plain_ones(tmp_path: Path) -> None:
         chain.append(
             {"clients": np.arange(3), "sigma": np.float64(0.1), "n": np.int64(7), "ok": np.bool_(True)}
         )
-        assert own(chain.entries[0]) == {"clients": [0, 1, 2], "sigma": 0.1, "n": 7, "ok": True}
+        assert own(next(chain.entries)) == {"clients": [0, 1, 2], "sigma": 0.1, "n": 7, "ok": True}
     assert read_chain(path) == list(chain.entries)
 
 

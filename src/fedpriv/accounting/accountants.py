@@ -8,7 +8,7 @@ import heapq
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import count as counter
@@ -18,9 +18,18 @@ import numpy.typing as npt
 from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from dp_accounting.rdp import compute_epsilon
 
-from fedpriv.accounting.boxes import Box, Key, by_shape, spread
+from fedpriv.accounting.boxes import Box, Key, alike_in_noise, at_most, by_shape, spread
 from fedpriv.accounting.privacy_loss import ComposedLoss, compose
-from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity, truncation
+from fedpriv.accounting.renyi import (
+    COARSE_ORDERS,
+    FAST_ORDERS,
+    LIBRARY_ORDERS,
+    coarse_curve,
+    fast_curve,
+    library_curve,
+    sensitivity,
+    truncation,
+)
 from fedpriv.accounting.sampled_gaussian import (
     Accountant,
     Composition,
@@ -75,7 +84,7 @@ def epsilon(composition: Composition, *, delta: float, relation: Relation, accou
 
 
 def rough_epsilon(composition: Composition, *, delta: float, relation: Relation, accountant: Accountant) -> Epsilon:
-    """Like ``epsilon``, for ``pld`` at a tenth of the price and mostly within 0.005 above; still an upper bound."""
+    """Like ``epsilon``, for ``pld`` and ``rdp`` at a tenth of the price and mostly a percent above; still a bound."""
     key = canonical(composition)
     return _epsilon(key, _checked(delta), relation, accountant, _ROUGH_PLD_ERROR)
 
@@ -156,7 +165,9 @@ def _epsilon(key: Key, delta: float, relation: Relation, accountant: Accountant,
         return _pld(key, delta, relation, error)
     if accountant == "prv":
         return _prv(key, delta, relation)
-    return _rdp(key, delta, relation) if accountant == "rdp" else _opacus_rdp(key, delta, relation)
+    if accountant == "rdp":
+        return _rdp(key, delta, relation, error)
+    return _opacus_rdp(key, delta, relation)
 
 
 def _noiseless(key: Key) -> bool:
@@ -188,7 +199,9 @@ def _fast(key: Key, delta: float, relation: Relation) -> float:
     return _renyi(key, delta, relation, FAST_ORDERS, fast_curve)
 
 
-def _rdp(key: Key, delta: float, relation: Relation) -> Epsilon:
+def _rdp(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
+    if error == _ROUGH_PLD_ERROR:
+        return Epsilon(_renyi(key, delta, relation, COARSE_ORDERS, coarse_curve), "RDP upper bound (few orders)")
     value = _renyi(key, delta, relation, LIBRARY_ORDERS, library_curve)
     return Epsilon(
         value, f"RDP upper bound (dp-accounting {version('dp-accounting')}), capped by the analytic Gaussian"
@@ -200,7 +213,7 @@ def _pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
     fallback = "RDP upper bound (epsilon too large, or delta too small, for a PLD)"
     if bound > _LARGE:
         plain = relation != "replace_one" and all(release.sampling != "capped_poisson" for release, _ in key)
-        renyi = _rdp(key, delta, relation).value if plain else bound
+        renyi = _rdp(key, delta, relation, error).value if plain else bound
         return Epsilon(min(bound, renyi), fallback)
     composed, interval = _composed_pld(key, delta, relation, bound, error)
     with np.errstate(all="ignore"):
@@ -303,11 +316,18 @@ def _broke_down(accountant: str, why: object) -> ConfigError:
 
 # --- many compositions -----------------------------------------------------------------------------------------
 
+_FEW = 256  # different compositions, whose largest epsilon is always found exactly
+_PATIENCE = 256  # evaluations beyond the Rényi bound that finding it among more of them may take: seconds to a minute
+_MOST_BOXES = 64
 _SIMILAR = 0.1  # in log epsilon, roughly: a box wider than this says too little to be worth a PLD
 
 
 def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) -> tuple[Epsilon, int]:
-    """Branch and bound; ``stages`` are ever closer and dearer upper bounds, the last one the answer."""
+    """Branch and bound; ``stages`` are ever closer and dearer upper bounds, the last one the answer.
+
+    Of more than 256 different compositions, so many may be so close that all would have to be judged one by one:
+    then the answer is the bound of a box.
+    """
     if not keys:
         raise ConfigError("there is no composition to take the maximum of")
     first: dict[Key, int] = {}
@@ -324,14 +344,39 @@ def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) ->
 
     for box in by_shape(list(first)):
         push(box, 0, math.inf)
+    patience = math.inf if len(first) <= _FEW else _PATIENCE
     while True:
         negative, _, stage, bound, box = heapq.heappop(heap)
         alone = len(box.indices) == 1
         if alone and stage == len(stages) - 1:
             return bound, positions[int(box.indices[0])]
+        if patience <= 0:
+            bound, member = _binned(list(first), stages)
+            return replace(bound, value=min(bound.value, -negative)), positions[member]
         worth = alone or spread(box.coordinates()) <= _SIMILAR
         if worth and stage < len(stages) - 1 and (alone or stage == 0):
             push(box, stage + 1, -negative)
+            patience -= 1
         else:
             for half in box.halves():
                 push(half, 0, -negative)
+
+
+def _binned(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) -> tuple[Epsilon, int]:
+    """An upper bound by the corners of at most 64 boxes, and the member nearest to the dearest corner.
+
+    Where noise was calibrated in bins, these are the boxes: their corners are what it was calibrated at, so that it
+    stays within its target.
+    """
+    boxes = alike_in_noise(keys)
+    if len(boxes) > _MOST_BOXES:
+        boxes = at_most(_MOST_BOXES, keys)
+    boxes.sort(key=lambda box: -stages[0](box.corner()).value)
+    worst, dearest = stages[-1](boxes[0].corner()), boxes[0]
+    for box in boxes[1:]:
+        if stages[0](box.corner()).value <= worst.value:
+            break
+        bound = stages[-1](box.corner())
+        if bound.value > worst.value:
+            worst, dearest = bound, box
+    return replace(worst, method=f"{worst.method}, over bins of similar clients"), dearest.nearest_to_corner()

@@ -49,6 +49,11 @@ class Box:
         logs = np.log(np.maximum(self.parts, 1e-12)) * np.array([1.5, 1.0, 0.5])
         return np.asarray(logs.reshape(len(self.indices), -1))
 
+    def nearest_to_corner(self) -> int:
+        """Index of the member that comes nearest to the corner."""
+        logs = np.log(np.maximum(self.parts, 1e-12)) * np.array([-1.5, 1.0, 0.5])
+        return int(self.indices[logs.sum(axis=(1, 2)).argmax()])
+
     def halves(self) -> tuple["Box", "Box"]:
         low = lower_half(self.coordinates())
         return (
@@ -79,6 +84,17 @@ def by_shape(keys: Sequence[Key]) -> list[Box]:
         parts = [[(r.noise_multiplier, r.rate, times) for r, times in keys[index]] for index in indices]
         cells = np.array(parts, dtype=np.float64).reshape(len(indices), len(shape), 3)
         boxes.append(Box(shape, cells, np.array(indices)))
+    return boxes
+
+
+def alike_in_noise(keys: Sequence[Key]) -> list[Box]:
+    """Boxes that hold all of ``keys``: of one shape, and of the same noise multipliers, each."""
+    boxes = []
+    for box in by_shape(keys):
+        _, group_of = np.unique(box.parts[:, :, 0], axis=0, return_inverse=True)
+        for group in range(int(group_of.max()) + 1):
+            members = group_of.reshape(-1) == group
+            boxes.append(Box(box.shape, box.parts[members], box.indices[members]))
     return boxes
 
 

@@ -3,11 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import final
 
-from .accountants import Accountant, Epsilon, Relation, max_epsilon, max_fast_upper_bound
-from .ledger import ReleaseEntry, compositions
+import numpy as np
+
+from .accountants import Accountant, Epsilon, Relation, fast_upper_bound, max_epsilon, max_fast_upper_bound
+from .boxes import at_most
+from .client_table import ClientTable, TabledClients, participations
+from .ledger import ReleaseEntry, ReleaseTerms
 from .sampled_gaussian import Composition, SampledGaussian
 
+_MOST_BOXES = 64  # by which a running epsilon of thousands of clients is bounded in milliseconds
 
 @dataclass(frozen=True, kw_only=True)
 class Accounting:
@@ -74,6 +80,7 @@ def add(left: Mapping[int, Composition], right: Mapping[int, Composition]) -> di
     return {k: Counter(left.get(k, {})) + Counter(right.get(k, {})) for k in {*left, *right}}
 
 
+@final
 class EpsilonMeter:
     """Epsilon spent after each round, cheaply and never too low.
 
@@ -84,17 +91,28 @@ class EpsilonMeter:
     def __init__(self, *, accounting: Accounting, cap: float, spent: Iterable[ReleaseEntry]) -> None:
         self._accounting = accounting
         self._cap = cap
-        self._released: dict[int, Counter[SampledGaussian]] = {
-            participant: Counter(composition) for participant, composition in compositions(spent).items()
-        }
+        self._released: dict[int, Counter[SampledGaussian]] = {}
+        self._tabled: dict[tuple[ClientTable, ReleaseTerms], _TabledTotals] = {}
+        for entry in spent:
+            self.spend(entry)
 
     def spend(self, entry: ReleaseEntry) -> None:
         """Add one entry."""
+        if isinstance(entry.clients, TabledClients):
+            table, terms = entry.clients.table, entry.terms
+            if (table, terms) not in self._tabled:
+                self._tabled[table, terms] = _TabledTotals(table, terms)
+            self._tabled[table, terms].add(entry.clients)
+            return
         for participant, release, count in entry.releases():
             self._released.setdefault(participant, Counter())[release] += count
 
     def upper_bound(self) -> float:
         """Largest epsilon over participants, an upper bound."""
+        if len(self._tabled) + bool(self._released) > 1:
+            return self._cap  # clients of several tables at once: a run that began anew with other noise
+        for totals in self._tabled.values():
+            return min(self._cap, totals.upper_bound(self._accounting))
         distinct = {frozenset(composition.items()) for composition in self._released.values()}
         if not distinct:
             return 0.0
@@ -104,3 +122,28 @@ class EpsilonMeter:
             relation=self._accounting.relation,
         )
         return min(self._cap, bound)
+
+
+@final
+class _TabledTotals:
+    """How often each client of a table took part, and what that costs at most: by the corners of a few boxes of
+    clients alike in noise, rate and steps, which stay the same from round to round."""
+
+    def __init__(self, table: ClientTable, terms: ReleaseTerms) -> None:
+        self._steps = table.steps
+        self._participations = np.zeros(len(table.clients), dtype=np.int64)
+        numbers = zip(table.rate.tolist(), table.noise_std.tolist(), table.steps.tolist(), strict=True)
+        keys = [((terms.release(rate, noise_std), steps),) for rate, noise_std, steps in numbers]
+        self._boxes = [(box.corner()[0][0], box.indices) for box in at_most(_MOST_BOXES, keys)]
+
+    def add(self, cohort: TabledClients) -> None:
+        self._participations += participations([cohort])
+
+    def upper_bound(self, accounting: Accounting) -> float:
+        counts = self._steps * self._participations
+        return max(
+            fast_upper_bound(
+                {release: int(counts[rows].max())}, delta=accounting.delta, relation=accounting.relation
+            )
+            for release, rows in self._boxes
+        )

@@ -2,17 +2,49 @@
 
 An entry is written before the message that permits its noise. It holds raw numbers, so that anybody can
 recompute epsilon with a library of their choice.
+
+With more than ``MOST_LISTED`` clients, what stays the same from round to round has a line of its own before the first
+entry that needs it, and an entry says which of its clients took part:
+
+    {"table": {"mechanism": ..., "sampling": {...}, "clients": [...], "steps": [...], ...}, ...}
+    {"table_index": 0, "round": 1, "attempt": 0, "cohort": 5000, "rows": "...", ...}
+
+``table_index`` is the ``index`` of the table's line. In Python, ``rows`` are which of its clients by
+``np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(rows)), np.uint8), bitorder="little")``.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
 
-from fedpriv.errors import ConfigError
+import numpy as np
 
-from .sampled_gaussian import Composition, SampledGaussian
+from fedpriv.errors import ConfigError, DamagedRunError
+
+from .client_table import COLUMNS, ClientTable, TabledClients, participations
+from .sampled_gaussian import Composition, SampledGaussian, Sampling
 from .sampling import ACCOUNTED_AS, EVERY_CLIENT
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseTerms:
+    """What the noisy sums of an entry have in common, as an accountant sees them (see ``SampledGaussian``)."""
+
+    sensitivity: float
+    sampling: Sampling
+    population: int
+    cohort: int
+
+    def release(self, rate: float, noise_std: float) -> SampledGaussian:
+        """One noisy sum; the multiplier is derived from the raw noise."""
+        return SampledGaussian(
+            noise_multiplier=noise_std / self.sensitivity,
+            sampling=self.sampling,
+            rate=rate,
+            population=self.population,
+            cohort=self.cohort,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +52,8 @@ class ReleaseEntry:
     """One round's release by one mechanism.
 
     At example level ``clients`` holds ids, and ``noise_multiplier``, ``noise_std``, ``rate`` and ``steps`` are
-    aligned with it: each client runs its own DP-SGD. At client level one noise serves the sum, ``clients``
+    aligned with it: each client runs its own DP-SGD. With many clients ``clients`` are rows of a table, which holds
+    the four for each (here None). At client level one noise serves the sum, ``clients``
     is a commitment to the cohort (its secrecy is what amplification rests on), and the four are scalars.
 
     Attributes:
@@ -45,11 +78,11 @@ class ReleaseEntry:
     population: int
     cohort: int
     turn: tuple[int, int] | None
-    clients: tuple[int, ...] | str
-    rate: tuple[float, ...] | float
-    noise_multiplier: tuple[float, ...] | float
-    noise_std: tuple[float, ...] | float
-    steps: tuple[int, ...] | int
+    clients: tuple[int, ...] | TabledClients | str
+    rate: tuple[float, ...] | float | None
+    noise_multiplier: tuple[float, ...] | float | None
+    noise_std: tuple[float, ...] | float | None
+    steps: tuple[int, ...] | int | None
     group: str | None
 
     @property
@@ -58,7 +91,7 @@ class ReleaseEntry:
         return self.round, self.attempt, self.mechanism
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as a line of ``ledger.jsonl``."""
+        """The entry as a line of ``ledger.jsonl``; ``LedgerTables.lines`` has the one for rows of a table."""
         return {
             "mechanism": self.mechanism,
             "unit": self.unit,
@@ -104,25 +137,102 @@ class ReleaseEntry:
         )
 
     def releases(self) -> Iterable[tuple[int, SampledGaussian, int]]:
-        """(participant, what was released, how often); the multiplier is derived from the raw noise."""
-        if isinstance(self.clients, str):
+        """(participant, what was released, how often)."""
+        if isinstance(self.clients, TabledClients):
+            table, rows = self.clients.table, self.clients.rows
+            columns: list[Any] = [
+                column[rows].tolist() for column in (table.clients, table.rate, table.noise_std, table.steps)
+            ]
+        elif isinstance(self.clients, str):
             participant = EVERY_CLIENT if self.turn is None else self.turn[0]
-            columns: list[Any] = [[participant], [self.rate], [self.noise_std], [self.steps]]
+            columns = [[participant], [self.rate], [self.noise_std], [self.steps]]
         else:
             columns = [self.clients, self.rate, self.noise_std, self.steps]
+        terms = self.terms
         for client, rate, noise_std, steps in zip(*columns, strict=True):
-            yield client, self._release(rate, noise_std), steps
+            yield client, terms.release(rate, noise_std), steps
 
-    def _release(self, rate: float, noise_std: float) -> SampledGaussian:
+    @property
+    def terms(self) -> ReleaseTerms:
+        """As what each of its noisy sums may be accounted."""
         accounted = ACCOUNTED_AS[self.sampling]
         counted = accounted in ("fixed_size", "capped_poisson")
-        return SampledGaussian(
-            noise_multiplier=noise_std / self.sensitivity,
+        return ReleaseTerms(
+            sensitivity=self.sensitivity,
             sampling=accounted,
-            rate=rate,
             population=self.population if counted else 0,
             cohort=self.cohort if counted else 0,
         )
+
+
+@final
+class LedgerTables:
+    """From the lines of one ledger to its entries and back: knows the tables of clients that it holds."""
+
+    def __init__(self) -> None:
+        self._shared: dict[int, ReleaseEntry] = {}
+        self._index: dict[ReleaseEntry, int] = {}
+
+    def entries(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[ReleaseEntry]:
+        """The entries of a ledger, read from its first line on.
+
+        Raises:
+            DamagedRunError: a line that is neither entry nor table, or whose table is not there or too short.
+        """
+        for index, line in enumerate(lines):
+            try:
+                if "table" in line:
+                    whole = ReleaseEntry.from_json(line["table"])
+                    columns = {name: getattr(whole, name) for name in COLUMNS}
+                    self._add(_shared(whole, ClientTable.of(columns)), index)
+                else:
+                    yield self._entry(line) if "table_index" in line else ReleaseEntry.from_json(line)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DamagedRunError(
+                    f"The ledger's line {index + 1} is none that fedpriv wrote ({error!r}). Restore ledger.jsonl from "
+                    "a copy."
+                ) from error
+
+    def lines(self, entry: ReleaseEntry, *, index: int) -> Iterator[dict[str, Any]]:
+        """What is to be appended to a ledger of ``index`` lines for an entry: its table first, where it is new."""
+        if not isinstance(entry.clients, TabledClients):
+            yield entry.to_json()
+            return
+        table = entry.clients.table
+        shared = _shared(entry, table)
+        if shared not in self._index:
+            columns: dict[str, Any] = {name: tuple(column.tolist()) for name, column in table.columns.items()}
+            yield {"table": replace(shared, **columns).to_json()}
+            self._add(shared, index)  # not before the line is written
+        yield {
+            "table_index": self._index[shared],
+            "round": entry.round,
+            "attempt": entry.attempt,
+            "cohort": entry.cohort,
+            "rows": entry.clients.packed,
+        }
+
+    def _add(self, shared: ReleaseEntry, index: int) -> None:
+        self._shared[index] = shared
+        self._index.setdefault(shared, index)
+
+    def _entry(self, line: Mapping[str, Any]) -> ReleaseEntry:
+        shared = self._shared.get(line["table_index"])
+        if shared is None or not isinstance(shared.clients, TabledClients):
+            raise ValueError(f"no table before it has the index {line['table_index']}")
+        return replace(
+            shared,
+            round=line["round"],
+            attempt=line["attempt"],
+            cohort=line["cohort"],
+            clients=TabledClients.unpacked(shared.clients.table, line["rows"]),
+        )
+
+
+def _shared(entry: ReleaseEntry, table: ClientTable) -> ReleaseEntry:
+    """The entry without what differs from round to round: with nobody, in round 0."""
+    nobody: dict[str, Any] = {**dict.fromkeys(COLUMNS), "clients": TabledClients(table=table, bitmap=b"")}
+    return replace(entry, round=0, attempt=0, cohort=0, **nobody)
 
 
 def compositions(entries: Iterable[ReleaseEntry]) -> dict[int, Composition]:
@@ -135,9 +245,19 @@ def compositions(entries: Iterable[ReleaseEntry]) -> dict[int, Composition]:
     if len({entry.turn and entry.turn[1] for entry in entries}) > 1:
         raise ConfigError("The ledger mixes rounds with different turns of clients, which nothing here adds up.")
     totals: dict[int, Counter[SampledGaussian]] = defaultdict(Counter)
+    tabled: dict[tuple[ClientTable, ReleaseTerms], list[TabledClients]] = defaultdict(list)
     for entry in entries:
+        if isinstance(entry.clients, TabledClients):
+            tabled[entry.clients.table, entry.terms].append(entry.clients)
+            continue
         for participant, release, count in entry.releases():
             totals[participant][release] += count
+    for (table, terms), cohorts in tabled.items():
+        counts = participations(cohorts)
+        rows = np.flatnonzero(counts)
+        columns = (table.clients, table.rate, table.noise_std, table.steps * counts)
+        for client, rate, noise_std, count in zip(*(column[rows].tolist() for column in columns), strict=True):
+            totals[client][terms.release(rate, noise_std)] += count
     return dict(totals)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
 from fedpriv.errors import DamagedRunError
 from fedpriv.federation import DROPPED, FAILED, RoundOutcome
 from fedpriv.records.atomic import writing
@@ -32,7 +32,8 @@ class Recorder:
     ) -> None:
         self.record = record
         self._folder, self._ledger, self._audit = folder, ledger, audit
-        self._entries = [ReleaseEntry.from_json(line) for line in ledger.entries]
+        self._client_tables = LedgerTables()
+        self._entries = list(self._client_tables.entries(ledger.entries))
         self._by_key = {entry.key: entry for entry in self._entries}
         self._flushed_round = record.rounds
         self._tables = {name: TableParts(folder=folder.path, name=name) for name in ("rounds", "clients")}
@@ -46,7 +47,8 @@ class Recorder:
         """Make the entry durable before its noise exists; one that a killed attempt wrote is used again."""
         known = self._by_key.get(entry.key)
         if known is None:
-            self._ledger.append(entry.to_json())
+            for line in self._client_tables.lines(entry, index=self._ledger.count):
+                self._ledger.append(line)
             self._entries.append(entry)
             self._by_key[entry.key] = entry
         elif known != entry:

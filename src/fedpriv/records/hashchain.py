@@ -8,11 +8,12 @@ the line before}`: canonical JSON (sorted keys, no blanks, ASCII, floats by `rep
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, final
+from typing import Any, NamedTuple, NoReturn, Self, final
 
 from fedpriv.errors import DamagedRunError
 from fedpriv.records.atomic import sync_folder, writing
@@ -37,12 +38,15 @@ class HashChain:
     """
 
     def __init__(
-        self, *, path: Path, descriptor: int, entries: list[dict[str, Any]], size: int, torn: bool
+        self, *, path: Path, descriptor: int, count: int, head: str, size: int, torn: bool
     ) -> None:
-        """For `open` only. `size` is the length in bytes of the lines that `entries` holds."""
+        """For `open` only. `size` is the length in bytes of `count` lines, `head` the hash of the last."""
         self._path = path
         self._descriptor = descriptor
-        self._entries = entries
+        self.count = count
+        """Number of lines."""
+        self.head = head
+        """The last line's hash, or `GENESIS`."""
         self._size = size
         self.dropped_torn_line = torn
         """Whether opening dropped a last line that a killed write had left unfinished."""
@@ -66,11 +70,12 @@ class HashChain:
         with writing(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
+            count, head, size = 0, GENESIS, 0
+            for line in _lines(path, trusted_count=trusted_count, trusted_head=trusted_head):
+                count, head, size = count + 1, line.entry["hash"], line.end
             with writing(path):
-                data = path.read_bytes()
-            entries, size = _parse(path, data, trusted_count=trusted_count, trusted_head=trusted_head)
-            with writing(path):
-                if size < len(data):
+                torn = size < os.fstat(descriptor).st_size
+                if torn:
                     os.ftruncate(descriptor, size)
                 # A killed writer may have left whole lines, or the very name, that are not on the disk yet.
                 os.fsync(descriptor)
@@ -78,22 +83,17 @@ class HashChain:
         except BaseException:
             os.close(descriptor)
             raise
-        return cls(path=path, descriptor=descriptor, entries=entries, size=size, torn=size < len(data))
+        return cls(path=path, descriptor=descriptor, count=count, head=head, size=size, torn=torn)
 
     @property
-    def entries(self) -> Sequence[Mapping[str, Any]]:
-        """Every line, in order, with its `index`, `prev` and `hash`."""
-        return self._entries
+    def entries(self) -> Iterator[Mapping[str, Any]]:
+        """Every line, in order, with its `index`, `prev` and `hash`: read from the file, and checked, again.
 
-    @property
-    def count(self) -> int:
-        """Number of lines."""
-        return len(self._entries)
-
-    @property
-    def head(self) -> str:
-        """The last line's hash, or `GENESIS`."""
-        return str(self._entries[-1]["hash"]) if self._entries else GENESIS
+        Raises:
+            DamagedRunError: while it is read: somebody else changed the file.
+        """
+        for line in islice(_lines(self._path, trusted_count=self.count, trusted_head=self.head), self.count):
+            yield line.entry
 
     def append(self, entry: Mapping[str, Any]) -> str:
         """Add one line and sync it to the disk; returns its hash.
@@ -113,17 +113,15 @@ class HashChain:
         linked = {**entry, "index": self.count, "prev": self.head}
         digest = hashlib.sha256(_canonical(linked)).hexdigest()
         line = _canonical({**linked, "hash": digest})
-        before, size = self.count, self._size
+        before = self.count, self.head, self._size
         with writing(self._path):
             try:
-                _write_all(self._descriptor, line + b"\n", size)
+                _write_all(self._descriptor, line + b"\n", self._size)
                 os.fsync(self._descriptor)
-                self._entries.append(json.loads(line))
-                self._size = size + len(line) + 1
+                self.count, self.head, self._size = self.count + 1, digest, self._size + len(line) + 1
             except BaseException:  # Ctrl-C too: an entry that was not acknowledged must not stay
-                del self._entries[before:]
-                self._size = size
-                self._cut(size)
+                self.count, self.head, self._size = before
+                self._cut(self._size)
                 raise
         return digest
 
@@ -169,51 +167,54 @@ def read_chain(
         ChainMismatchError: readable, but not what was written.
         DamagedRunError: missing or unreadable.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DamagedRunError(f"Cannot read {path}: {error.strerror}. {_MEND}") from error
-    entries, size = _parse(path, data, trusted_count=trusted_count, trusted_head=trusted_head)
-    if exact and (len(entries) != trusted_count or size != len(data)):
+    entries, size = list[dict[str, Any]](), 0
+    for line in _lines(path, trusted_count=trusted_count, trusted_head=trusted_head):
+        entries.append(line.entry)
+        size = line.end
+    if exact and (len(entries) != trusted_count or size != path.stat().st_size):
         raise ChainMismatchError(f"{path} goes on after its {trusted_count} lines. {_MEND}")
     return entries
 
 
-def _parse(
-    path: Path, data: bytes, *, trusted_count: int, trusted_head: str
-) -> tuple[list[dict[str, Any]], int]:
-    """The lines of `data`, checked, and their length in bytes (less than `data` if the last is torn)."""
-    entries: list[dict[str, Any]] = []
-    head = GENESIS
-    # What follows the last newline is torn, whatever it holds: a write ends with its newline.
-    *lines, rest = data.split(b"\n")
-    size = len(data) - len(rest)
-    for index, line in enumerate(lines):
-        try:
-            entry = _decode(line)
-        except (ValueError, RecursionError):
-            if index == len(lines) - 1 and not rest and index >= trusted_count:
-                size -= len(line) + 1
-                break
-            raise DamagedRunError(f"{path}, line {index + 1}: not a line that a run wrote. {_MEND}") from None
-        digest = str(entry.get("hash"))
-        # Hashed as it stands, cut out of the bytes: one changed byte anywhere shows.
-        body = line.replace(b'"hash":"%s",' % digest.encode("ascii", "replace"), b"", 1)
-        if (
-            hashlib.sha256(body).hexdigest() != digest
-            or entry.get("prev") != head
-            or entry.get("index") != index
-        ):
-            _mismatch(path, index)
-        head = digest
-        entries.append(entry)
-    if len(entries) < trusted_count:
+class _Line(NamedTuple):
+    entry: dict[str, Any]
+    end: int  # in bytes from the start of the file
+
+
+def _lines(path: Path, *, trusted_count: int, trusted_head: str) -> Iterator[_Line]:
+    """The lines of a file, each checked before it is given out; a torn last one is left out."""
+    count, head, end = 0, GENESIS, 0
+    if not trusted_count and trusted_head != GENESIS:
+        _mismatch(path, 0)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # torn, whatever it holds: a write ends with its newline
+                try:
+                    entry = _decode(line[:-1])
+                except (ValueError, RecursionError):
+                    if count >= trusted_count and not file.read(1):
+                        break
+                    raise DamagedRunError(f"{path}, line {count + 1}: not a line that a run wrote. {_MEND}") from None
+                digest = str(entry.get("hash"))
+                # Hashed as it stands, cut out of the bytes: one changed byte anywhere shows.
+                body = line[:-1].replace(b'"hash":"%s",' % digest.encode("ascii", "replace"), b"", 1)
+                if (
+                    hashlib.sha256(body).hexdigest() != digest
+                    or entry.get("prev") != head
+                    or entry.get("index") != count
+                    or (count + 1 == trusted_count and digest != trusted_head)
+                ):
+                    _mismatch(path, count)
+                count, head, end = count + 1, digest, end + len(line)
+                yield _Line(entry, end)
+    except OSError as error:
+        raise DamagedRunError(f"Cannot read {path}: {error.strerror}. {_MEND}") from error
+    if count < trusted_count:
         raise ChainMismatchError(
-            f"{path} ends after line {len(entries)}, but the run recorded {trusted_count} lines. {_MEND}"
+            f"{path} ends after line {count}, but the run recorded {trusted_count} lines. {_MEND}"
         )
-    if (entries[trusted_count - 1]["hash"] if trusted_count else GENESIS) != trusted_head:
-        _mismatch(path, max(trusted_count - 1, 0))
-    return entries, size
 
 
 def _mismatch(path: Path, index: int) -> NoReturn:

@@ -5,10 +5,13 @@ epsilon is the maximum over clients: every example belongs to exactly one of the
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
+from fedpriv.accounting.client_table import COLUMNS, MOST_LISTED, ClientTable
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Composition, SampledGaussian
 from fedpriv.errors import FedprivError
@@ -51,7 +54,6 @@ class ExampleGaussian:
         training = cohort[self.steps[cohort] > 0]
         if not self._noisy(training):
             return None
-        multipliers = self.noise_multipliers[training]
         return ReleaseEntry(
             mechanism=self.name,
             unit=self.unit,
@@ -62,14 +64,30 @@ class ExampleGaussian:
             sampling="poisson",
             population=len(self.rates),
             cohort=len(cohort),
-            clients=tuple(training.tolist()),
-            rate=tuple(self.rates[training].tolist()),
-            noise_multiplier=tuple(multipliers.tolist()),
-            noise_std=tuple((multipliers * self.max_grad_norm).tolist()),
-            steps=tuple(self.steps[training].tolist()),
+            **self._numbers(training),
             turn=None,
             group=None,
         )
+
+    def _numbers(self, clients: np.ndarray) -> dict[str, Any]:
+        """Each client's own, listed or, where there are many clients, as rows of a table."""
+        if len(self.rates) > MOST_LISTED:
+            return {**dict.fromkeys(COLUMNS), "clients": self._table.some(clients)}
+        return {name: tuple(column.tolist()) for name, column in self._columns(clients).items()}
+
+    @cached_property
+    def _table(self) -> ClientTable:
+        return ClientTable(**self._columns(np.flatnonzero((self.steps > 0) & (self.noise_multipliers > 0))))
+
+    def _columns(self, clients: np.ndarray) -> dict[str, np.ndarray]:
+        multipliers = self.noise_multipliers[clients]
+        return {
+            "clients": clients,
+            "rate": self.rates[clients],
+            "noise_multiplier": multipliers,
+            "noise_std": multipliers * self.max_grad_norm,
+            "steps": self.steps[clients],
+        }
 
     def planned(
         self, participations: np.ndarray, *, first_round: int, last_round: int
