@@ -12,16 +12,20 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.clientapp.mod import LocalDpMod
 
 from fedpriv.accounting.sampled_gaussian import Relation
+from fedpriv.errors import ConfigError
 from fedpriv.runtimes import flower_private
-from fedpriv.runtimes.inprocess import InProcessGrid
 from fedpriv.streams import global_coins
 
 from .flower_claims import MOVES, Said
-from .flower_clients import Mod, answer, client_of, context_of, moved, node_of, seeded, to_arrays, to_record, unheard
+from .flower_clients import Mod, answer, context_of, moved, node_of, seeded, to_arrays, to_record, unheard
 from .scripted_federation import streams_of
-from .subject import Claim, Promise, Release, Report, Script, Subject
+from .subject import Claim, Promise, Release, Report, Round, Script, Subject
 
 _CLIENTS = 6
+_ORDINARY = Script(
+    start={"layer": np.zeros(3, dtype=np.float32)},
+    rounds=(Round(asked=(0,), reports=(Report(client=0, update={"layer": np.ones(3)}, num_examples=1),)),),
+)
 _KNOWN = {
     "noise_std": "standard deviation of the noise in one message",
     "noise_multiplier": "the same / clipping norm",
@@ -47,15 +51,22 @@ def mod_subject(
             ``clipping_norm`` or ``sensitivity``, ``epsilon`` and ``delta``, ``relation``, ``noise_law``.
 
     Raises:
-        ConfigError: it claims nothing.
+        ConfigError: it claims nothing, or answers an ordinary message with an error.
     """
+
     def make(seed: int) -> Mod:
         # a fresh one each time, also where an object was given
         made: Mod = copy.deepcopy(target(**seeded(target, arguments, seed)))
         return made
 
     said = Said(name=name, subject=make(0), claims=claims, known=_KNOWN)
-    return ModSubject(name=name, make=make, claim=_claim(said), promise=_promise(said))
+    norm = said.find("clipping_norm", "clipping_norm")
+    settings = {} if norm is None else {"clipping_norm": norm}
+    subject = ModSubject(name=name, make=make, claim=_claim(said), promise=_promise(said), settings=settings)
+    (reply,) = subject.replies(_ORDINARY, seed=0)[0].values()
+    if reply.has_error():
+        raise ConfigError(f"{name} answers an ordinary message with an error: {reply.error.reason}")
+    return subject
 
 
 @final
@@ -64,41 +75,48 @@ class ModSubject:
     """Plays real messages through a ClientApp with the mod around planted training.
 
     Every client's every message has coins of its own, as processes of their own would have.
+
+    Args:
+        make: a fresh mod, from the play's seed.
+        settings: what the server sends beside the round, as Flower's client-side wrappers do.
     """
 
     name: str
     make: Callable[[int], Mod]
     claim: Claim
     promise: Promise | None
+    settings: Mapping[str, float]
 
     def play(self, script: Script, *, seed: int) -> Sequence[Release]:
         """A client whose mod answers with an error has sent nothing."""
+        return [
+            {client: _moved(reply, script) for client, reply in replies.items() if reply.has_content()}
+            for replies in self.replies(script, seed=seed)
+        ]
+
+    def replies(self, script: Script, *, seed: int) -> Sequence[Mapping[int, Message]]:
+        """Of each round: client -> what it answers."""
         flower_private.become_server()
-        asked = {client for round_ in script.rounds for client in round_.asked}
-        contexts = {client: context_of(client, num_clients=self.claim.cohort) for client in asked}
-        releases: list[Release] = []
+        clients = {report.client for round_ in script.rounds for report in round_.reports}
+        contexts = {client: context_of(client, num_clients=self.claim.cohort) for client in clients}
+        found = []
         for number, round_ in enumerate(script.rounds, start=1):
-            reports = {report.client: report for report in round_.reports}
+            config = ConfigRecord({"server-round": number, **self.settings})
+            content = RecordDict({"arrays": to_record(script.start), "config": config})
+            answers: dict[int, Message] = {}
+            for report in round_.reports:
+                message = Message(content, dst_node_id=node_of(report.client), message_type=MessageType.TRAIN)
+                flower_private.address(message, f"{number}-{report.client}")
+                with unheard(), global_coins(streams_of(seed).rng("noise", number, report.client)):
+                    mods, context = [self.make(seed)], contexts[report.client]
+                    answers[report.client] = answer(message, report, mods=mods, context=context)
+            found.append(answers)
+        return found
 
-            def one(message: Message, *, reports: Mapping[int, Report] = reports, number: int = number) -> Message:
-                client = client_of(message.metadata.dst_node_id)
-                with unheard(), global_coins(streams_of(seed).rng("noise", number, client)):
-                    return answer(message, reports[client], mods=[self.make(seed)], context=contexts[client])
 
-            grid = InProcessGrid(node_ids=[node_of(k) for k in asked], execute=lambda batch: [one(m) for m in batch])
-            content = RecordDict({"arrays": to_record(script.start), "config": ConfigRecord({"server-round": number})})
-            messages = [
-                Message(content, dst_node_id=node_of(client), message_type=MessageType.TRAIN)
-                for client in round_.asked
-                if client in reports
-            ]
-            replies = [reply for reply in grid.send_and_receive(messages) if reply.has_content()]
-            releases.append({client_of(r.metadata.src_node_id): self._moved(r, script) for r in replies})
-        return releases
-
-    def _moved(self, reply: Message, script: Script) -> np.ndarray:
-        ((_, record),) = reply.content.array_records.items()
-        return moved(to_arrays(record), script.start)
+def _moved(reply: Message, script: Script) -> np.ndarray:
+    ((_, record),) = reply.content.array_records.items()
+    return moved(to_arrays(record), script.start)
 
 
 def _claim(said: Said) -> Claim:
@@ -121,10 +139,10 @@ def _claim(said: Said) -> Claim:
 
 def _noise_std(said: Said, sensitivity: float) -> float:
     """As it is said, or as an (epsilon, delta) needs it."""
-    if (std := said.find("noise_std", "noise_std")) is not None:
-        return std
-    if (multiplier := said.find("noise_multiplier", "noise_multiplier")) is not None:
-        return multiplier * said.get("clipping_norm", "clipping_norm")
+    if said.find("noise_std", "noise_std") is not None:
+        return said.get("noise_std", "noise_std")
+    if said.find("noise_multiplier", "noise_multiplier") is not None:
+        return said.get("noise_multiplier", "noise_multiplier") * said.get("clipping_norm", "clipping_norm")
     if said.find("epsilon", "epsilon") is None:
         return said.get("noise_std", "noise_std", "noise_multiplier", "epsilon")
     epsilon, delta = said.get("epsilon", "epsilon"), said.get("delta", "delta")
