@@ -1,21 +1,25 @@
 """Is what a run folder says true? Everything that can be recomputed from its files is."""
 
 import hashlib
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedpriv.accounting.budget import Accounting
-from fedpriv.accounting.guarantee import state_guarantee
-from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.guarantee import Guarantee, state_guarantee
+from fedpriv.accounting.ledger import LedgerTables
+from fedpriv.accounting.statement import markdown, whole_statement
+from fedpriv.accounting.terms import Terms
 from fedpriv.errors import ConfigError, DamagedRunError
+from fedpriv.records.atomic import strict_json
 from fedpriv.records.hashchain import ChainMismatchError, read_chain
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord
 
 _TOLERANCE = 1e-6  # relative; the same accountant on the same numbers
+_MEND = "Restore it from a copy, or run again with force=true."
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Verdict:
 
 
 def verify(path: Path) -> Verdict:
-    """Check the ledger's chain against ``run.json`` and recompute the guarantee from its raw numbers.
+    """Check the ledger's chain against ``run.json`` and recompute all that is stated from its raw numbers.
 
     Raises:
         InputError: the folder, or a file of it, cannot be read.
@@ -42,79 +46,138 @@ def verify(path: Path) -> Verdict:
         decisions = read_chain(folder.audit)
     except ChainMismatchError as error:
         return Verdict(False, (f"FAILS  {error}",))
-    try:
-        entries = [ReleaseEntry.from_json(line) for line in lines]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedRunError(f"{folder.ledger} holds an entry that fedpriv did not write ({error!r}).") from error
-    chain = f"holds  ledger: {len(lines)} entries, chained to the head in run.json"
-    if wrong := list(_broken_terms(folder, record, decisions)):
-        return Verdict(False, (chain, *(f"FAILS  {line}" for line in wrong)))
-    return _guarantee(record, entries, chain, settled=record.status != "running")
-
-
-def _broken_terms(folder: RunFolder, record: RunRecord, decisions: list[dict[str, Any]]) -> Iterator[str]:
-    """Where config or guarantee are not what the audit log said when training started."""
+    chain = f"holds  ledger: {len(lines)} lines, chained to the head in run.json"
     starts = [line for line in decisions if line.get("event") in ("started", "resumed")]
     if not starts:
-        if record.guarantee is not None:
-            yield "a guarantee is stated, but the audit log knows of no start"
-        return
+        return _never_started(folder, record, chain)
+    if _sha256(folder.config) != starts[-1].get("config"):
+        return Verdict(False, (chain, "FAILS  config.yaml is not the one that the run was started with"))
+    entries = list(LedgerTables().entries(lines))
     try:
-        config = hashlib.sha256(folder.config.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DamagedRunError(f"Cannot read {folder.config}: {error.strerror}.") from error
-    if config != starts[-1].get("config"):
-        yield "config.yaml is not the one that the run was started with"
-    stated, terms = record.guarantee, starts[-1].get("terms")
-    if stated is None:
-        return
-    if terms is None:
-        yield "a guarantee is stated, but the run was started without a mechanism"
-        return
-    for key, value in terms.items():
-        if not _same(value, stated.get(key)):
-            yield f"guarantee: {key} is stated as {stated.get(key)}, but the run was started with {value}"
+        terms = Terms.from_json(starts[-1]["terms"])
+        earned = state_guarantee(entries, terms=terms)
+    except (KeyError, TypeError):
+        old = "FAILS  audit.jsonl does not hold what this fedpriv states a guarantee under: another version wrote it"
+        return Verdict(False, (chain, old))
+    except ConfigError as error:
+        return Verdict(False, (chain, f"FAILS  the guarantee cannot be recomputed: {error}"))
+    wrong = [*_wrong_record(record, earned), *_wrong_files(folder, record, earned, terms)]
+    if wrong:
+        return Verdict(False, (chain, *(f"FAILS  {line}" for line in wrong)))
+    return Verdict(True, (chain, f"holds  {_summary(record, earned)}"))
 
 
-def _guarantee(record: RunRecord, entries: list[ReleaseEntry], chain: str, *, settled: bool) -> Verdict:
+def _never_started(folder: RunFolder, record: RunRecord, chain: str) -> Verdict:
+    """A run that was stopped before it began states nothing."""
+    stated = ["run.json"] if record.guarantee is not None else []
+    stated += [path.name for path in (folder.guarantee_json, folder.guarantee_md) if path.exists()]
+    if stated:
+        wrong = f"FAILS  {', '.join(stated)}: a guarantee is stated, but the audit log knows of no start"
+        return Verdict(False, (chain, wrong))
+    return Verdict(True, (chain, "holds  no guarantee is stated: the run never began"))
+
+
+def _wrong_record(record: RunRecord, earned: Guarantee | None) -> Iterator[str]:
+    """Where ``run.json`` states another guarantee than the ledger earns."""
     stated = record.guarantee
     if stated is None:
-        if entries and settled:
-            return Verdict(False, (chain, "FAILS  releases were made, but run.json states no guarantee"))
-        return Verdict(True, (chain, "holds  no guarantee is stated" + ("" if settled else " yet: unfinished")))
-    try:
-        earned = state_guarantee(
-            entries,
-            accounting=Accounting(delta=stated["delta"], relation=stated["relation"], accountant=stated["accountant"]),
-            delta_rule=stated["delta_rule"],
-            population=stated["population"],
-            noise_secret=stated["noise_secret"],
-            caveats=stated["caveats"],
-        )
-    except (KeyError, TypeError, ConfigError) as error:
-        return Verdict(False, (chain, f"FAILS  the guarantee cannot be recomputed: {error}"))
+        if earned is not None and record.status != "running":
+            yield "guarantee: releases were made, but run.json states none"
+        if record.guarantees:
+            yield "guarantees: run.json states some, but no headline"
+        return
     if earned is None:
-        return Verdict(False, (chain, "FAILS  a guarantee is stated, but the ledger holds no release"))
-    recomputed = earned.to_json()
-    wrong = [key for key in recomputed if not _same(recomputed[key], stated.get(key))]
-    wrong += [key for key in stated if key not in recomputed]
+        yield "guarantee: one is stated, but the ledger earns none"
+        return
+    if differences := _differences(stated, strict_json(earned.to_json())):
+        yield f"guarantee: {differences}"
     if list(record.guarantees) != [stated]:
-        wrong.append("guarantees")
-    if wrong:
-        told = "; ".join(f"{key}: stated {stated.get(key)}, earned {recomputed.get(key)}" for key in wrong)
-        return Verdict(False, (chain, f"FAILS  guarantee: {told}"))
-    return Verdict(
-        True,
-        (
-            chain,
-            f"holds  epsilon {earned.epsilon:.6f} at delta {earned.delta:.3g}, recomputed by {earned.method}",
-        ),
+        yield "guarantees: not the guarantee alone"
+
+
+def _wrong_files(folder: RunFolder, record: RunRecord, earned: Guarantee | None, terms: Terms) -> Iterator[str]:
+    """Where ``guarantee.json`` or ``guarantee.md`` are not what the ledger, the terms and ``run.json`` give."""
+    if record.status == "running" and not folder.guarantee_json.exists():
+        if folder.guarantee_md.exists():
+            yield "guarantee.md: there is no guarantee.json for it"
+        return
+    try:
+        stated = json.loads(_read(folder.guarantee_json))
+    except ValueError as error:
+        raise DamagedRunError(f"{folder.guarantee_json} is not JSON. {_MEND}") from error
+    if not isinstance(stated, dict):
+        raise DamagedRunError(f"{folder.guarantee_json} holds no statement. {_MEND}")
+    recomputed = whole_statement(
+        earned, terms=terms, provenance=record.provenance, config_sha256=_sha256(folder.config)
+    )
+    if differences := _differences(stated, strict_json(recomputed)):
+        yield f"guarantee.json: {differences}"
+        return
+    if unlike := [key for key, value in (record.guarantee or {}).items() if stated.get(key) != value]:
+        yield f"guarantee.json: not what run.json says: {', '.join(unlike)}"
+        return
+    if folder.guarantee_md.exists() or record.status != "running":
+        told, expected = _read(folder.guarantee_md).decode(errors="replace"), markdown(stated)
+        if told != expected:
+            line = next((n for n, (a, b) in enumerate(_paired(told, expected), start=1) if a != b), 0)
+            yield f"guarantee.md: line {line} is not what guarantee.json says"
+
+
+def _paired(told: str, expected: str) -> Iterator[tuple[str | None, str | None]]:
+    left, right = told.split("\n"), expected.split("\n")
+    for number in range(max(len(left), len(right))):
+        yield (left[number] if number < len(left) else None), (right[number] if number < len(right) else None)
+
+
+def _summary(record: RunRecord, earned: Guarantee | None) -> str:
+    if record.guarantee is None or earned is None:
+        return "no guarantee is stated" + (" yet: unfinished" if record.status == "running" else "")
+    claimed = sum(cell.epsilon is not None for cell in earned.threat_matrix)
+    return (
+        f"epsilon {earned.epsilon:.6f} at delta {earned.delta:.3g}, recomputed by {earned.method}; with it a curve of "
+        f"{len(earned.curve.points)} points, {claimed} of {len(earned.threat_matrix)} claims of the threat model, "
+        "guarantee.json and guarantee.md"
     )
 
 
+def _differences(stated: Mapping[str, Any], recomputed: Mapping[str, Any]) -> str:
+    """The fields that differ, with both values; empty where all agree."""
+    names = [*recomputed, *(key for key in stated if key not in recomputed)]
+    wrong = [key for key in names if key not in stated or not _same(recomputed.get(key), stated[key])]
+    return "; ".join(
+        f"{key}: stated {_first_difference(stated.get(key), recomputed.get(key))}" for key in wrong
+    )
+
+
+def _first_difference(stated: Any, earned: Any) -> str:
+    """Within a list or mapping, the first part that differs."""
+    if isinstance(stated, list) and isinstance(earned, list) and len(stated) == len(earned):
+        number = next(n for n, (a, b) in enumerate(zip(stated, earned, strict=True)) if not _same(b, a))
+        return _first_difference(stated[number], earned[number])
+    if isinstance(stated, dict) and isinstance(earned, dict) and stated.keys() == earned.keys():
+        key = next(key for key in stated if not _same(earned[key], stated[key]))
+        return f"{key} {_first_difference(stated[key], earned[key])}"
+    return f"{stated}, earned {earned}"
+
+
 def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
     if isinstance(left, float) and isinstance(right, int | float):
         return math.isclose(left, right, rel_tol=_TOLERANCE)
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
     return bool(left == right)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedRunError(f"Cannot read {path}: {error.strerror}. {_MEND}") from error

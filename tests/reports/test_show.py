@@ -22,6 +22,17 @@ GUARANTEE = {
     "worst_client": None,
     "noise_secret": False,
     "not_covered": ["other runs [on] the same data", "client sizes"],
+    "sampling_run": {"cohorts": {"kind": "fixed_size", "cohort": 4.0}},
+    "mu": None,
+    "curve": {
+        "method": "PLD upper bound",
+        "points": [{"epsilon": 0.5 * n, "delta": 10.0**-n} for n in range(1, 26)],
+    },
+    "threat_matrix": [
+        {"unit": unit, "observer": observer, "epsilon": epsilon, "delta": 1e-5, "relation": relation, "because": "Why."}
+        for unit, epsilon, relation in (("example", 7.99614, "add_or_remove_one"), ("client", None, None))
+        for observer in ("final_model", "other_clients", "curious_server", "secure_aggregation_server")
+    ],
 }
 
 
@@ -141,12 +152,31 @@ def test_rounds_of_an_unfinished_run_are_read_from_their_parts(shown):
 
 def test_every_field_of_the_guarantee_is_shown_and_said_in_words(shown):
     text = shown()
-    for key in GUARANTEE:
+    for key in GUARANTEE.keys() - {"threat_matrix"}:
         assert key.replace("_", " ") in text
+    assert "cohorts kind fixed_size, cohort 4" in " ".join(text.split())
     assert "kind poisson, rate max 0.25" in text.replace("rate_max", "rate max")
     assert "other runs [on] the same data" in text
     assert "noise secret   no" in " ".join(text.split("\n")) or "no" in text.split("noise secret")[1].split()[0]
     assert "(7.9962, 0.000336)-differential privacy for adding or removing one training example" in text
+
+
+def test_the_threat_matrix_is_a_row_a_unit_and_the_curve_a_few_points(shown):
+    lines = [line.split() for line in shown().splitlines()]
+    assert ["example", *["7.9962"] * 4] in lines, "rounded up"
+    assert ["add_or_remove_one"] in lines
+    assert ["client", *["none"] * 4] in lines
+    words = " ".join(" ".join(line) for line in lines)
+    assert "0.1 at 0.5, 1e-05 at 2.5, 1e-09 at 4.5" in words
+    assert words.count(" at ") < 12
+    assert "Why." not in words, "guarantee.md has the reasons"
+
+
+def test_a_run_of_an_earlier_version_is_shown_without_matrix_and_curve(shown):
+    earlier = {key: value for key, value in GUARANTEE.items() if key not in ("threat_matrix", "curve", "sampling_run")}
+    text = shown(guarantee=earlier, guarantees=[earlier])
+    assert "Epsilon against whom" not in text
+    assert "(7.9962, 0.000336)-differential privacy" in text
 
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path):

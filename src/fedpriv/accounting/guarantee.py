@@ -1,17 +1,34 @@
-"""What may be claimed about a run, computed from its ledger and nothing else."""
+"""What may be claimed about a run, computed from its ledger and the terms that it was started under."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import version
 from typing import Any
 
+from fedpriv.errors import ConfigError
+
+from .accountants import Composition, Epsilon, SampledGaussian
 from .budget import Accounting
+from .curve import Curve, delta_curve
 from .ledger import ReleaseEntry, compositions
+from .renyi import sensitivity
+from .terms import Terms
+from .threat_model import Cell, central_matrix, local_matrix, no_guarantee
 
 _TRUST = {
     "example": ("local", "anyone who sees every client's updates, the server included"),
     "client": ("central", "anyone who sees the global models but neither updates nor the server's coins"),
 }
+_RELEASED = {
+    "example": "every client's update of every round, and all that is computed from them: the global models",
+    "client": "the global model after every round",
+}
+_OF = {
+    "example": ("max_grad_norm", "examples into batches"),
+    "client": ("clipping_norm", "clients into cohorts"),
+}
+EVIDENCE = "no audit was run"
 
 NOT_COVERED = (
     "hyperparameter tuning and the choice among runs",
@@ -38,53 +55,97 @@ class Guarantee:
         relation: ``add_or_remove_one``, ``replace_one`` or ``zero_out``.
         trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
         observer: against whom it holds.
-        sampling: what the accountant assumed and the run did.
+        released: what that observer sees.
+        mu: of Gaussian DP, where nothing is sampled; else None.
+        method: what judged, ``accountant_version`` its library.
+        sampling: how the run drew, in the ledger's words; ``sampling_assumed``: what that was accounted as.
+        participation_cap: most noisy sums that one unit can be in.
+        norm: what clips, to how much, and that it never changes.
         sensitivity: L2 norm that one unit's addend was clipped to (max_grad_norm or clipping_norm).
+        sensitivity_under_relation: how far neighbours can move a sum: twice as far under replace-one.
         worst_client: client id that attains epsilon at example level; None at client level.
-        caveats: what this run in particular adds to what is not covered.
         not_covered: what the statement does not speak about.
-        noise_secret: whether the noise key was random, owner-only and deleted; if not: simulation only.
+        evidence: audits.
+        curve, threat_matrix: see ``fedpriv.accounting.curve`` and ``threat_model``.
+        terms: what the run was started under; in JSON beside the others.
     """
 
     epsilon: float
     delta: float
-    delta_rule: str
     unit: str
     relation: str
     trust_model: str
     observer: str
+    released: str
     population: int
-    accountant: str
+    bound: str
+    mu: float | None
     method: str
+    accountant_version: str
     sampling: Mapping[str, Any]
+    sampling_assumed: Mapping[str, Any]
     rounds: int
     releases: int
+    participation_cap: int
     attempts: int
+    norm: Mapping[str, Any]
     sensitivity: float
+    sensitivity_under_relation: float
     noise_law: str
     noise_multiplier_min: float
     noise_multiplier_max: float
     worst_client: int | None
-    noise_secret: bool
-    caveats: tuple[str, ...]
+    simulation_only: bool
+    evidence: str
     not_covered: tuple[str, ...]
+    curve: Curve
+    threat_matrix: tuple[Cell, ...]
+    terms: Terms
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "caveats": list(self.caveats), "not_covered": list(self.not_covered)}
+        """Flat: the terms' fields stand beside the guarantee's own."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "terms"}
+        return {
+            **own,
+            **self.terms.to_json(),
+            "not_covered": list(self.not_covered),
+            "curve": self.curve.to_json(),
+            "threat_matrix": [cell.to_json() for cell in self.threat_matrix],
+        }
 
 
-def in_words(guarantee: Mapping[str, Any]) -> str:
-    """One paragraph that can be quoted, from what ``to_json`` gives."""
+def no_claim(terms: Terms) -> dict[str, Any]:
+    """The keys of ``Guarantee.to_json`` for a run that claims nothing: null where only a claim has a value."""
+    none = terms.mechanism == "none"
+    because = "No noise is added." if none else "Nothing was released with noise that bounds epsilon."
+    return {
+        **dict.fromkeys(field.name for field in fields(Guarantee) if field.name != "terms"),
+        **terms.to_json(),
+        "evidence": EVIDENCE,
+        "not_covered": [],
+        "threat_matrix": [cell.to_json() for cell in no_guarantee(because)],
+    }
+
+
+def claim_in_words(guarantee: Mapping[str, Any]) -> str:
+    """Epsilon, delta, change and observer in one sentence, from what ``to_json`` gives."""
     person = "training example" if guarantee["unit"] == "example" else "client (all of its data)"
     change = {
         "add_or_remove_one": f"adding or removing one {person}",
         "replace_one": f"replacing one {person} by another",
         "zero_out": f"replacing one {person}'s contribution by nothing",
     }[guarantee["relation"]]
-    keeper = "Each client" if guarantee["trust_model"] == "local" else "A trusted server"
     return (
         f"({rounded_up(guarantee['epsilon'])}, {guarantee['delta']:.3g})-differential privacy for {change}, against "
-        f"{guarantee['observer']}. {keeper} adds the noise. Accounted by {guarantee['method']} over "
+        f"{guarantee['observer']}."
+    )
+
+
+def in_words(guarantee: Mapping[str, Any]) -> str:
+    """One paragraph that can be quoted, from what ``to_json`` gives."""
+    keeper = "Each client" if guarantee["trust_model"] == "local" else "A trusted server"
+    return (
+        f"{claim_in_words(guarantee)} {keeper} adds the noise. Accounted by {guarantee['method']} over "
         f"{guarantee['releases']} releases in {guarantee['rounds']} rounds. "
         f"Not covered: {'; '.join(guarantee['not_covered'])}."
     )
@@ -95,56 +156,116 @@ def rounded_up(epsilon: float) -> str:
     return f"{math.ceil(epsilon * 1e4) / 1e4:.4f}"
 
 
-def state_guarantee(
-    entries: Iterable[ReleaseEntry],
-    *,
-    accounting: Accounting,
-    delta_rule: str,
-    population: int,
-    noise_secret: bool,
-    caveats: Sequence[str],
-) -> Guarantee | None:
-    """The guarantee that a ledger earns; None where nothing was released under a mechanism.
+def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarantee | None:
+    """The guarantee that a ledger earns under its terms; None where nothing was released under a mechanism, or with
+    noise too small to be told from none.
 
-    ``population`` is the number of protected units that delta is to be compared with; ``caveats`` say what this run
-    adds to what is never covered.
+    Raises:
+        ConfigError: entries that nothing here adds up, or that are not what the terms say.
     """
     entries = list(entries)
     if not entries:
         return None
-    epsilon, worst = accounting.worst(compositions(entries))
+    first = _checked(entries, terms)
+    accounting = accounting_of(terms)
+    released = compositions(entries)
+    epsilon, worst = accounting.worst(released)
     if not math.isfinite(epsilon.value):
-        return None  # noise too small to be told from none
-    first = entries[0]
+        return None
+    distinct = [dict(composition) for composition in {frozenset(c.items()) for c in released.values()}]
+    curve = delta_curve(distinct, accounting=accounting, epsilon=epsilon.value)
+    releases = [release for composition in distinct for release in composition]
     trust_model, observer = _TRUST[first.unit]
-    multipliers = [release.noise_multiplier for entry in entries for _, release, _ in entry.releases()]
-    rates = [release.rate for entry in entries for _, release, _ in entry.releases()]
+    norm, of = _OF[first.unit]
     return Guarantee(
         epsilon=epsilon.value,
         delta=accounting.delta,
-        delta_rule=delta_rule,
         unit=first.unit,
         relation=accounting.relation,
         trust_model=trust_model,
         observer=observer,
-        population=population,
-        accountant=accounting.accountant,
+        released=_RELEASED[first.unit],
+        population=terms.population,
+        bound="upper bound",
+        mu=curve.mu,
         method=epsilon.method,
+        accountant_version=_library(accounting, epsilon),
         sampling={
             "kind": first.sampling,
-            "of": "examples into batches" if first.unit == "example" else "clients into cohorts",
-            "rate_min": min(rates),
-            "rate_max": max(rates),
+            "of": of,
+            "rate_min": min(release.rate for release in releases),
+            "rate_max": max(release.rate for release in releases),
         },
+        sampling_assumed=_assumed(releases),
         rounds=len({entry.round for entry in entries}),
-        releases=sum(count for entry in entries for participant, _, count in entry.releases()),
+        releases=sum(sum(composition.values()) for composition in released.values()),
+        participation_cap=max(sum(composition.values()) for composition in distinct),
         attempts=1 + max(entry.attempt for entry in entries),
+        norm={"name": norm, "value": first.sensitivity, "fixed": True},
         sensitivity=first.sensitivity,
+        sensitivity_under_relation=first.sensitivity * max(sensitivity(r, accounting.relation) for r in releases),
         noise_law=first.noise_law,
-        noise_multiplier_min=min(multipliers),
-        noise_multiplier_max=max(multipliers),
+        noise_multiplier_min=min(release.noise_multiplier for release in releases),
+        noise_multiplier_max=max(release.noise_multiplier for release in releases),
         worst_client=worst if first.unit == "example" else None,
-        noise_secret=noise_secret,
-        caveats=tuple(caveats),
-        not_covered=(*NOT_COVERED, *caveats, *(() if noise_secret else (SIMULATION_ONLY,))),
+        simulation_only=not terms.noise_secret,
+        evidence=EVIDENCE,
+        not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),
+        curve=curve,
+        threat_matrix=_matrix(first, released, epsilon.value, accounting, terms),
+        terms=terms,
+    )
+
+
+def accounting_of(terms: Terms) -> Accounting:
+    """How releases under these terms are judged."""
+    if terms.delta is None or terms.relation is None or terms.accountant is None:
+        raise ConfigError("Releases were made, but the run was started without a mechanism.")
+    return Accounting(delta=terms.delta, relation=terms.relation, accountant=terms.accountant)
+
+
+def _checked(entries: list[ReleaseEntry], terms: Terms) -> ReleaseEntry:
+    """The first of entries that are all of one kind, the one that the terms name."""
+    kinds = {(e.mechanism, e.unit, e.noise_law, e.sensitivity, e.sampling, e.group) for e in entries}
+    first = entries[0]
+    if len(kinds) > 1 or first.noise_law != "gaussian" or first.group is not None:
+        raise ConfigError("The ledger mixes mechanisms, norms or samplings, or has noise that nothing here adds up.")
+    if first.unit != {"example": "example", "central": "client"}.get(terms.mechanism):
+        raise ConfigError(f"The ledger's unit is {first.unit}, but the run was started with {terms.mechanism}.")
+    if first.unit == "client" and first.sampling != terms.sampling_run["cohorts"]["kind"]:
+        raise ConfigError(
+            f"The ledger's sampling is {first.sampling}, but the run was started with "
+            f"{terms.sampling_run['cohorts']['kind']}."
+        )
+    return first
+
+
+def _library(accounting: Accounting, epsilon: Epsilon) -> str:
+    by_opacus = accounting.accountant in ("prv", "opacus_rdp") and not epsilon.method.startswith("closed form")
+    library = "opacus" if by_opacus else "dp-accounting"
+    return f"{library} {version(library)}"
+
+
+def _assumed(releases: list[SampledGaussian]) -> dict[str, Any]:
+    """What the accountant was told; whoever takes turns is accounted in its own."""
+    kinds = {release.sampling for release in releases}
+    return {
+        "kind": ", ".join(sorted(kinds)),
+        "rate_max": max(release.rate for release in releases),
+        "population": max(release.population for release in releases) or None,
+        "cohort": max(release.cohort for release in releases) or None,
+    }
+
+
+def _matrix(
+    first: ReleaseEntry, released: Mapping[int, Composition], epsilon: float, accounting: Accounting, terms: Terms
+) -> tuple[Cell, ...]:
+    if first.unit == "example":
+        return local_matrix(epsilon=epsilon, accounting=accounting)
+    return central_matrix(
+        sampling=first.sampling,
+        released=released,
+        epsilon=epsilon,
+        accounting=accounting,
+        num_examples=terms.num_examples,
     )

@@ -16,6 +16,7 @@ from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import EpsilonMeter, affordable_rounds
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
+from fedpriv.accounting.statement import whole_statement
 from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, evaluate_global, spread
@@ -307,14 +308,15 @@ class Attempt:
         anew = self.start.tensors is None
         write_text_atomic(self.folder.config, dump(self.experiment.config))
         self.recorder.write()
+        self.recorder.withdraw()
         self.recorder.decide(
             "started" if anew else "resumed",
             round=self.start.round,
             attempt=self.state.attempt,
             last_round=self.last_round,
             notes=self.notes,
-            terms=self.experiment.privacy.to_log,
-            config=hashlib.sha256(self.folder.config.read_bytes()).hexdigest(),
+            terms=self.experiment.privacy.terms.to_json(),
+            config=self._config_sha256(),
             noise_multipliers=_summary(self.noise_multipliers),
         )
         if self.start.environment != self.environment or self.state.attempt != self.start.attempt or anew:
@@ -470,9 +472,23 @@ class Attempt:
             self.recorder.write(status=status, error=error, seconds=self._seconds, **self._guarantees())
 
     def _guarantees(self) -> dict[str, Any]:
+        """What the ledger earns, for ``run.json``; the whole statement goes into files of its own."""
         guarantee = self.experiment.privacy.guarantee(self.recorder.entries)
+        if self.recorder.has_started:
+            self.recorder.state(
+                whole_statement(
+                    guarantee,
+                    terms=self.experiment.privacy.terms,
+                    provenance=self.recorder.record.provenance,
+                    config_sha256=self._config_sha256(),
+                )
+            )
         stated = None if guarantee is None else guarantee.to_json()
         return {"guarantee": stated, "guarantees": [] if stated is None else [stated]}
+
+    def _config_sha256(self) -> str:
+        """Of ``config.yaml``, as this attempt writes it."""
+        return hashlib.sha256(dump(self.experiment.config).encode()).hexdigest()
 
 
 def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> App:

@@ -4,20 +4,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate, calibrate_clients
+from fedpriv.accounting.conventions import choose_accounting, choose_delta
 from fedpriv.accounting.guarantee import Guarantee, state_guarantee
 from fedpriv.accounting.ledger import ReleaseEntry
-from fedpriv.accounting.sampled_gaussian import check_accountable
 from fedpriv.accounting.sampling import ACCOUNTED_AS
+from fedpriv.accounting.terms import Terms
 from fedpriv.config import Config
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.cohorts import cohort_sampler
+from fedpriv.experiment.terms_in_words import in_words
 from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPrivacy
 from fedpriv.privacy.sampling import participations
@@ -41,11 +43,7 @@ class PrivacyTerms:
     def check(self) -> None:
         """Raise ConfigError for what no accountant judges."""
         if self.config.privacy.mechanism != "none":
-            check_accountable(
-                sampling=self._accounted_sampling,
-                relation=self.accounting.relation,
-                accountant=self.accounting.accountant,
-            )
+            _ = self.accounting
 
     @property
     def population(self) -> int:
@@ -57,34 +55,19 @@ class PrivacyTerms:
     @cached_property
     def delta(self) -> tuple[float, str]:
         """delta and the rule that it comes from."""
-        given, n = self.config.privacy.delta, self.population
-        if given is None and n < 2:
-            raise ConfigError(
-                "One protected unit alone has no sensible delta below 1/n; use more clients, or give privacy.delta and "
-                "privacy.accept_weak_delta=true."
-            )
-        if given is None:
-            return n**-1.1, f"n^-1.1 with n = {n}"
-        if given >= 1 / n and not self.config.privacy.accept_weak_delta:
-            raise ConfigError(
-                f"privacy.delta={given:g} is not below 1/n = {1 / n:.3g} (n = {n}): releasing one unit's data in the "
-                "clear would satisfy it. Use a smaller delta, or set privacy.accept_weak_delta=true."
-            )
-        return given, "given"
+        privacy = self.config.privacy
+        return choose_delta(privacy.delta, population=self.population, accept_weak=privacy.accept_weak_delta)
 
     @cached_property
     def accounting(self) -> Accounting:
         """delta, relation and accountant, with ``auto`` resolved to what judges this sampling."""
         privacy = self.config.privacy
-        sampled = self._accounted_sampling
-        fixed_size = sampled == "fixed_size"
-        relation: Any = privacy.relation
-        if relation == "auto":
-            relation = "replace_one" if fixed_size else "add_or_remove_one"
-        accountant: Any = privacy.accountant
-        if accountant == "auto":
-            accountant = "rdp" if fixed_size else "pld"
-        return Accounting(delta=self.delta[0], relation=relation, accountant=accountant)
+        return choose_accounting(
+            delta=self.delta[0],
+            sampling=self._accounted_sampling,
+            relation=cast(Any, privacy.relation),
+            accountant=cast(Any, privacy.accountant),
+        )
 
     @property
     def _accounted_sampling(self) -> Any:
@@ -138,31 +121,39 @@ class PrivacyTerms:
             )
         return NoPrivacy()
 
-    @property
-    def to_log(self) -> dict[str, Any] | None:
+    @cached_property
+    def terms(self) -> Terms:
         """Under which a guarantee of this experiment is stated; logged before training, checked by ``verify``."""
-        if self.config.privacy.mechanism == "none":
-            return None
-        return {
-            **asdict(self.accounting),
-            "delta_rule": self.delta[1],
-            "population": self.population,
-            "noise_secret": self.config.seeds.noise == "secret",
-            "caveats": list(self.caveats),
-        }
+        config, none = self.config, self.config.privacy.mechanism == "none"
+        return Terms(
+            mechanism=config.privacy.mechanism,
+            delta=None if none else self.accounting.delta,
+            delta_rule=None if none else self.delta[1],
+            relation=None if none else self.accounting.relation,
+            accountant=None if none else self.accounting.accountant,
+            num_examples=int(self.data.client_sizes[self.data.population_ids].sum()),
+            num_clients=len(self.data.population_ids),
+            noise_secret=config.seeds.noise == "secret",
+            seeds={
+                purpose: getattr(config.seeds, purpose) if getattr(config.seeds, purpose) is not None else config.seed
+                for purpose in ("data", "sampling", "model", "noise")
+            },
+            noisy_steps_per_round=self._noisy_steps_per_round(),
+            public_data=self.data.public,
+            caveats=tuple(self.caveats),
+            **in_words(config, self.sampler.law),
+        )
 
     def guarantee(self, entries: Sequence[ReleaseEntry]) -> Guarantee | None:
         """What a ledger of this experiment earns."""
-        if self.config.privacy.mechanism == "none":
-            return None
-        return state_guarantee(
-            entries,
-            accounting=self.accounting,
-            delta_rule=self.delta[1],
-            population=self.population,
-            noise_secret=self.config.seeds.noise == "secret",
-            caveats=self.caveats,
-        )
+        return state_guarantee(entries, terms=self.terms)
+
+    def _noisy_steps_per_round(self) -> dict[str, int]:
+        if self.config.privacy.mechanism != "example":
+            steps = int(self.config.privacy.mechanism == "central")
+            return {"min": steps, "max": steps}
+        taken = self._steps[self.data.population_ids]
+        return {"min": int(taken.min()), "max": int(taken.max())}
 
     @cached_property
     def _rates(self) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
+from fedpriv.accounting.statement import markdown
 from fedpriv.errors import DamagedRunError
 from fedpriv.federation import DROPPED, FAILED, RoundOutcome
-from fedpriv.records.atomic import writing
+from fedpriv.records.atomic import strict_json, write_json_atomic, write_text_atomic, writing
 from fedpriv.records.checkpoint import save_checkpoint
 from fedpriv.records.hashchain import HashChain
 from fedpriv.records.run_folder import RunFolder
@@ -95,6 +96,23 @@ class Recorder:
         mark = LedgerMark(head=self._ledger.head, count=self._ledger.count)
         self.record = replace(self.record, ledger=mark, **{"execution": execution, **changes})
         self._folder.write_run_json(self.record)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the audit log knows what this run's guarantee is stated under."""
+        return any(line["event"] in ("started", "resumed") for line in self._audit.entries)
+
+    def state(self, statement: Mapping[str, Any]) -> None:
+        """Write what the run guarantees, as JSON and for a reviewer; before ``run.json`` says that it is done."""
+        plain = strict_json(statement)
+        write_json_atomic(self._folder.guarantee_json, plain)
+        write_text_atomic(self._folder.guarantee_md, markdown(plain))
+
+    def withdraw(self) -> None:
+        """Remove an earlier statement: more is about to be released."""
+        for path in (self._folder.guarantee_md, self._folder.guarantee_json):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
     def _count_round(self) -> None:
         """One byte a round: survives a kill between checkpoints, costs a microsecond."""

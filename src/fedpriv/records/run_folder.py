@@ -29,6 +29,16 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def guarantee_json(self) -> Path:
+        """The whole statement of what the run guarantees; none while it trains."""
+        return self.path / "guarantee.json"
+
+    @property
+    def guarantee_md(self) -> Path:
+        """The same for a reviewer."""
+        return self.path / "guarantee.md"
+
+    @property
     def ledger(self) -> Path:
         """The hash chain of releases."""
         return self.path / "ledger.jsonl"

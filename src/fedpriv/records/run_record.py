@@ -69,6 +69,11 @@ class RunRecord:
         """Whether nothing is left to do; a run whose budget never allowed a round is not done, but refused."""
         return self.status in ("completed", "stopped_at_budget") and self.error is None
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Which run this is, and the code that ran it."""
+        return {key: getattr(self, key) for key in ("name", "run_id", "revision", "packages")}
+
     def to_json(self) -> dict[str, Any]:
         """The object that `run.json` holds.
 

@@ -15,6 +15,7 @@ from fedpriv.records.run_record import RunRecord
 from fedpriv.records.tables import read_table
 
 _ROUNDS_SHOWN = 12
+_POINTS_SHOWN = 6
 
 
 def headline(record: RunRecord) -> Iterator[str]:
@@ -80,6 +81,8 @@ def show(path: Path) -> None:
         console.print(_rounds_table(rounds, headline_metric=_headline_metric(record)))
     if record.guarantee is not None:
         console.print(_guarantee_table(record.guarantee))
+        if matrix := record.guarantee.get("threat_matrix"):
+            console.print(_threat_table(matrix))
         console.print()
         console.print(escape(in_words(record.guarantee)), soft_wrap=True)
 
@@ -115,11 +118,46 @@ def _guarantee_table(guarantee: Mapping[str, Any]) -> Table:
     table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
     for key, value in guarantee.items():
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{k} {_text(v)}" for k, v in value.items())
-        elif isinstance(value, list):
-            value = "\n".join(str(item) for item in value)
-        table.add_row(key.replace("_", " "), escape(_text(value)))
+        if key == "curve":
+            value = _curve(value)
+        if key != "threat_matrix":
+            table.add_row(key.replace("_", " "), escape(_readable_value(value)))
+    return table
+
+
+def _readable_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_readable_value(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return "\n".join(str(item) for item in value)
+    return _text(value)
+
+
+def _curve(curve: Mapping[str, Any]) -> str:
+    """Every so manyth point; ``guarantee.md`` has them all."""
+    points = curve["points"]
+    some = points[:: max(1, len(points) // _POINTS_SHOWN)]
+    return ", ".join(f"{point['delta']:.2g} at {_text(point['epsilon'])}" for point in some) + f"; by {curve['method']}"
+
+
+def _threat_table(cells: list[Mapping[str, Any]]) -> Table:
+    table = Table(
+        title="Epsilon against whom",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        caption="none: no guarantee. Why, and by which proof: guarantee.md.",
+    )
+    table.add_column("unit", no_wrap=True)
+    observers = list(dict.fromkeys(cell["observer"] for cell in cells))
+    for observer in observers:
+        table.add_column(observer.replace("_", " "), justify="right")
+    for unit in dict.fromkeys(cell["unit"] for cell in cells):
+        found = {cell["observer"]: cell for cell in cells if cell["unit"] == unit}
+        relations = dict.fromkeys(cell["relation"] for cell in found.values() if cell["relation"])
+        epsilons = (found[observer]["epsilon"] for observer in observers)
+        table.add_row(
+            "\n".join([unit, *relations]), *("none" if e is None else rounded_up(e) for e in epsilons)
+        )
     return table
 
 

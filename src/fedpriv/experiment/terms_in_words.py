@@ -1,0 +1,56 @@
+"""What an experiment does, in the words of its guarantee."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fedpriv.accounting.sampling import CohortSampling
+from fedpriv.config import Config
+
+_WEIGHTING = {"examples": "each client's update by its number of examples", "uniform": "every client counts once"}
+
+
+def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
+    """The fields of ``Terms`` that say how noise is drawn, cohorts sampled and updates averaged."""
+    central, stock = config.privacy.mechanism == "central", config.strategy.algorithm == "flower"
+    if central:
+        weighting = _WEIGHTING["uniform"]
+        denominator = f"the public expected cohort, {law.cohort:g}"
+        dropouts = "a client that drops out, fails or sends something not finite adds zero; noise and denominator stay"
+    else:
+        weighting = "as the Flower strategy does" if stock else _WEIGHTING[config.strategy.weighting]
+        denominator = "as the Flower strategy does" if stock else "the weights of those who answered"
+        dropouts = "who does not answer is left out of the mean, and pays as if it had answered"
+    if config.privacy.mechanism == "example":
+        denominator += "; in local steps the public expected batch"
+    cohorts = {"kind": "by the Flower strategy", "population": law.population} if stock else asdict(law) | {
+        "rate": law.rate
+    }
+    return {
+        "noise_rng": _noise_rng(config),
+        "sampling_run": {"cohorts": cohorts, "batches": _batches(config)},
+        "weighting": weighting,
+        "denominator": denominator,
+        "dropout_policy": dropouts,
+        "dropout_rate": config.federation.dropout,
+        "initial_weights": "drawn from the model seed" if config.model["init"] is None else "read from model.init",
+    }
+
+
+def _batches(config: Config) -> dict[str, Any]:
+    training = config.training
+    private = config.privacy.mechanism == "example"
+    return {
+        "kind": "poisson" if private else "epochs in shuffled order, or as the user's own code does",
+        "expected_size" if private else "size": training.batch_size,
+        "local_epochs": training.local_epochs,
+    }
+
+
+def _noise_rng(config: Config) -> str:
+    if config.privacy.mechanism == "none":
+        return "no noise"
+    key = "a secret key, deleted at the end" if config.seeds.noise == "secret" else "a recorded seed"
+    if config.privacy.mechanism == "central":
+        return f"numpy's Philox in float64 on the server, from {key}; not cryptographic"
+    generator = "mt19937, its whole state" if config.device == "cpu" else "Philox, a key of 64 bits"
+    return f"torch's {generator} in float32 at each client, from {key}; not cryptographic"
