@@ -68,7 +68,7 @@ def calibrate(
 
     # a PLD lies a tenth below the Rényi bound, or far below
     start, slope = _bracketed(fast, target_epsilon * (1.1 if accountant in ("pld", "prv") else 1.0)), _SLOPE
-    if accountant == "pld":
+    if accountant in ("pld", "rdp"):
         start, slope = _smallest(rough, target_epsilon, start=start, slope=slope, slack=_ROUGH_SLACK)
     return _smallest(exact, target_epsilon, start=start, slope=slope, slack=_SLACK)[0]
 

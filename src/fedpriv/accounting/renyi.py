@@ -27,6 +27,7 @@ LIBRARY_ORDERS: Curve = np.array(
 )
 _WHOLE_ORDERS: Curve = np.array([*range(2, 32), *range(32, 64, 4), 64, 80, 96, 128, 192, 256, 512, 1024], dtype=float)
 _LOW_ORDERS: Curve = np.array([1.1, 1.2, 1.35, 1.5, 1.75])  # what a large epsilon is best read from
+COARSE_ORDERS: Curve = np.array([1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 11, 14, 18, 23, 29, 36, 46, 64, 96, 160])
 FAST_ORDERS: Curve = np.concatenate([_LOW_ORDERS, _WHOLE_ORDERS])
 
 _ROUNDING = 1e-14  # log-sum-exp near log(1): keeps a curve from falling below the truth by its own rounding
@@ -40,13 +41,23 @@ def sensitivity(release: SampledGaussian, relation: Relation) -> float:
 @lru_cache(maxsize=4096)
 def library_curve(release: SampledGaussian, relation: Relation) -> Curve:
     """RDP of one release at ``LIBRARY_ORDERS`` by dp-accounting; not for Poisson under replace-one."""
-    unamplified = _gaussian(release, relation, LIBRARY_ORDERS)
+    return _by_library(release, relation, LIBRARY_ORDERS)
+
+
+@lru_cache(maxsize=4096)
+def coarse_curve(release: SampledGaussian, relation: Relation) -> Curve:
+    """The same at ``COARSE_ORDERS``: for cohorts of fixed size in a tenth of the time."""
+    return _by_library(release, relation, COARSE_ORDERS)
+
+
+def _by_library(release: SampledGaussian, relation: Relation, orders: Curve) -> Curve:
+    unamplified = _gaussian(release, relation, orders)
     if release.sampling == "all":
         return unamplified
     neighbours = (
         NeighboringRelation.REPLACE_ONE if release.sampling == "fixed_size" else NeighboringRelation.ADD_OR_REMOVE_ONE
     )
-    accountant = RdpAccountant(orders=LIBRARY_ORDERS, neighboring_relation=neighbours)
+    accountant = RdpAccountant(orders=orders, neighboring_relation=neighbours)
     with _quiet(), np.errstate(all="ignore"):
         accountant.compose(release.event(relation))
     return _capped(accountant.rdp, unamplified)
