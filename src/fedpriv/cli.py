@@ -1,6 +1,7 @@
 """The command line. Light until a command runs: `fedpriv --help` imports nothing heavy."""
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -36,6 +37,21 @@ A run is a folder, output_dir/name/run id. The same experiment again is reported
 exit codes: 0 done, 2 bad input, 3 budget exhausted before the first release, 130 interrupted, 1 anything else
 """
 
+
+_PLAN_EXAMPLES = """\
+examples:
+  fedpriv plan unit=client population=1e6 cohort=1000 rounds=2000 epsilon=2            the noise that it takes
+  fedpriv plan unit=client population=1e6 cohort=1000 noise_multiplier=0.8 epsilon=2   how many rounds that allows
+  fedpriv plan unit=example num_examples=60000 batch_size=256 steps=3515 noise_multiplier=1.3 delta=1e-5
+  fedpriv plan experiment=mnist5k_client_dp privacy.epsilon=4                          what this run will state
+keys: unit=client|example population cohort rounds (example: num_examples batch_size steps) noise_multiplier epsilon,
+  all but one of the last four; delta=population^-1.1 accept_weak_delta=false accountant=auto|pld|rdp|prv|opacus_rdp
+  relation=auto|add_or_remove_one|replace_one|zero_out parameters (for signal to noise); client level also
+  sampling=poisson|capped_poisson|fixed_size|all|round_robin|cyclic_poisson cap separation
+  deployment_population deployment_cohort
+"""
+
+_PLANNED = {"population", "cohort", "noise_multiplier", "epsilon", "delta", "num_examples", "batch_size", "steps"}
 
 _CONFORMANCE_EXAMPLES = """\
 examples:
@@ -185,6 +201,47 @@ def _data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(arguments: argparse.Namespace) -> int:
+    """Of numbers alone where ``unit=`` is given, else of an experiment."""
+    if not any(word.startswith("unit=") for word in arguments.words):
+        return _plan_run(arguments)
+    from fedpriv.accounting.plan_words import plan
+
+    found = plan(arguments.words)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        from fedpriv.reports.plan import show_plan
+
+        show_plan(found)
+    if arguments.png is not None:
+        from fedpriv.reports.plan import draw_plan
+
+        draw_plan(found, arguments.png)
+    return 0
+
+
+def _plan_run(arguments: argparse.Namespace) -> int:
+    if arguments.png is not None:
+        raise InputError("--png draws a plan of numbers: give unit=client or unit=example.")
+    if any(word.partition("=")[0] in _PLANNED for word in arguments.words):
+        raise InputError("A plan of numbers says unit=client or unit=example; without it, words choose an experiment.")
+    from fedpriv.config import compose
+
+    config = compose(arguments.words, config_dir=arguments.config_dir)
+    _prepare()
+    from fedpriv.experiment.planning import plan_run
+
+    answer = plan_run(config)
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        from fedpriv.reports.plan import show_run_plan
+
+        show_run_plan(answer)
+    return 0
+
+
 def _conformance(arguments: argparse.Namespace) -> int:
     _prepare()
     from fedpriv.conformance.command import conformance
@@ -256,6 +313,17 @@ def _parser() -> argparse.ArgumentParser:
     _takes_overrides(data)
     data.add_argument("--png", type=_path, metavar="FILE", help="draw the partition")
     data.words = {"describe": _describe_parser()}
+    plan = _command(
+        commands,
+        "plan",
+        _plan,
+        "privacy before a run: of epsilon, noise, rounds and cohort the one that is not given",
+        epilog=lambda: _PLAN_EXAMPLES,
+    )
+    plan.add_argument("words", nargs="*", metavar="KEY=VALUE", help="numbers with unit=client|example, or overrides")
+    plan.add_argument("--json", action="store_true", help="one object on stdout")
+    plan.add_argument("--png", type=_path, metavar="FILE", help="draw what is feasible")
+    plan.add_argument("--config-dir", type=_path, metavar="DIR", help="a folder of your own groups and presets")
     conformance = _command(
         commands,
         "conformance",

@@ -37,10 +37,15 @@ def follows(samples: np.ndarray, law: str) -> tuple[float, float]:
 
 
 def strongest_correlation(vectors: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The largest |correlation| of two of these vectors (shape (d,) each), and its p-value after Bonferroni."""
+    """The largest |correlation| of two of these vectors (shape (d,) each), and its p-value after Bonferroni.
+
+    A vector of zeros is no noise at all, and so as good as known: correlation 1.
+    """
     matrix = np.stack([np.asarray(vector, dtype=np.float64) for vector in vectors])
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    matrix = matrix / np.where(norms > 0, norms, 1.0)
+    if not norms.all():
+        return 1.0, 0.0
+    matrix /= norms
     correlations = np.abs(matrix @ matrix.T)[np.triu_indices(len(matrix), k=1)]
     largest = float(correlations.max())
     p = 2 * stats.norm.sf(largest * math.sqrt(matrix.shape[1])) * len(correlations)

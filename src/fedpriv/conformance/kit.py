@@ -43,7 +43,8 @@ def measure_subject(subject: Subject) -> Verdicts:
     """
     with _one_thread():
         _try(subject)
-        return Verdicts(target=subject.name, claim=subject.claim, rows=list(_rows(subject)))
+        rows = [measure_property(name, subject) for name in PROPERTIES]
+    return Verdicts(target=subject.name, claim=subject.claim, rows=rows)
 
 
 def _try(subject: Subject) -> None:
@@ -57,15 +58,15 @@ def _try(subject: Subject) -> None:
         raise ConfigError(f"{subject.name} cannot play an ordinary round: {in_one_line(error)}") from error
 
 
-def _rows(subject: Subject) -> Iterator[Row]:
-    for name, property_ in PROPERTIES.items():
-        try:
-            finding = property_(subject)
-        except BrokenReleaseError as broken:
-            finding = judged(False, str(broken))
-        except Exception as error:  # the subject's own code: what it cannot do is what was to be found out
-            finding = judged(False, f"raised {in_one_line(error)}")
-        yield Row(property=name, verdict=finding.verdict, evidence=finding.evidence)
+def measure_property(name: str, subject: Subject) -> Row:
+    """One property. What the subject raises, where others do not, is its failure."""
+    try:
+        finding = PROPERTIES[name](subject)
+    except BrokenReleaseError as broken:
+        finding = judged(False, str(broken))
+    except Exception as error:
+        finding = judged(False, f"raised {in_one_line(error)}")
+    return Row(property=name, verdict=finding.verdict, evidence=finding.evidence)
 
 
 @contextmanager

@@ -160,6 +160,8 @@ class Stage:
         found = {}
         for k, movement in release.items():
             noise = reference[k][self.rest]
+            if noise.any() and not movement.any():
+                raise BrokenReleaseError("nothing is released, or without noise, because of what one unit sends")
             scale = float(movement[self.rest] @ noise / (noise @ noise)) if noise.any() else 1.0
             if not np.allclose(movement[self.rest], scale * noise, rtol=0, atol=1e-3 * _rms(noise)):
                 raise BrokenReleaseError("the noise of the same coins depends on what clients send, in more than size")

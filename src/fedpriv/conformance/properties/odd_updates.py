@@ -74,6 +74,8 @@ def integer_parameters(subject: Subject) -> Finding:
     releaser = max(plays[0])
     still, moved, again, _ = (play[releaser][place] for play in plays)
     change, noise = float(np.linalg.norm(moved - still)), float(np.abs(still - again).max())
+    if any(play[releaser][stage.rest].any() != plays[0][releaser][stage.rest].any() for play in plays):
+        return judged(False, "nothing is released where one unit changes an int64 parameter by 1000")
     if change == 0 and not noise:
         return judged(True, "an int64 parameter never moves")
     largest = max(subject.claim.sensitivity.values())
