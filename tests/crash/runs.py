@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from crash.sabotage import Deed, commit
-from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
 from fedpriv.records.tables import read_table
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -145,7 +145,7 @@ def run_json(folder: Path) -> dict[str, Any]:
 
 def ledger(folder: Path) -> list[ReleaseEntry]:
     lines = (folder / "ledger.jsonl").read_text().splitlines()
-    return [ReleaseEntry.from_json(json.loads(line)) for line in lines]
+    return list(LedgerTables().entries(map(json.loads, lines)))
 
 
 def sha256(path: Path) -> str:

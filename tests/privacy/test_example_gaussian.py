@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedpriv.accounting.client_table import MOST_LISTED, TabledClients
 from fedpriv.errors import FedprivError
 from fedpriv.privacy import PoissonBatches
 from fedpriv.privacy.mechanisms import ExampleGaussian
@@ -66,3 +67,31 @@ def test_plan_is_what_the_ledger_will_hold():
     for client, composition in planned.items():
         assert composition.keys() == released[client].keys()
         assert list(composition.values()) == [participations[client] * mechanism.steps[client]]
+
+
+def of_size(clients):
+    noise = np.where(np.arange(clients) % 3 == 1, np.nan, 1.0 + np.arange(clients) / clients)
+    return ExampleGaussian(
+        max_grad_norm=0.7,
+        rates=np.full(clients, 0.25),
+        steps=np.where(np.arange(clients) % 3 == 2, 0, 4),
+        noise_multipliers=noise,
+    )
+
+
+def test_beyond_a_thousand_clients_an_entry_names_rows_of_one_table():
+    few, many = of_size(MOST_LISTED), of_size(MOST_LISTED + 1)
+    cohort = np.array([0, 2, 3, 999])  # client 2 has no examples
+    first, second = (many.entry(round_number=r, attempt=0, cohort=cohort) for r in (1, 2))
+    assert few.entry(round_number=1, attempt=0, cohort=cohort).clients == (0, 3, 999)
+    assert isinstance(first.clients, TabledClients)
+    assert first.clients.table is second.clients.table
+    assert first.clients.table.clients.tolist() == list(range(0, MOST_LISTED + 1, 3)), "only who may ever be in it"
+    assert [(client, release.rate, steps) for client, release, steps in first.releases()] == [
+        (client, 0.25, 4) for client in (0, 3, 999)
+    ]
+    participations = np.bincount(cohort, minlength=MOST_LISTED + 1)
+    planned = many.planned(participations, first_round=1, last_round=1)
+    assert {client: {release: steps} for client, release, steps in first.releases()} == {
+        client: planned[client] for client in (0, 3, 999)
+    }
