@@ -87,6 +87,7 @@ def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject
     from flwr.serverapp.strategy import Strategy
 
     from . import own_mechanisms
+    from .flower_clients import seeded
 
     claims = {key.removeprefix(CLAIM): value for key, value in arguments.items() if key.startswith(CLAIM)}
     given = {key: value for key, value in arguments.items() if not key.startswith(CLAIM)}
@@ -103,7 +104,7 @@ def _subject(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject
         if given:
             raise ConfigError(f"{name} is made already and takes no arguments: leave out {', '.join(given)}.")
         make = partial(copy.deepcopy, target)
-    made = checked_call(make, given, name=name)
+    made = checked_call(make, seeded(make, given, 0), name=name)
     if isinstance(made, Strategy):
         from .flower_strategies import strategy_subject
 
