@@ -59,7 +59,7 @@ _NO_NOISE = 1e-6  # noise multipliers below this are not told from 0
 _LARGE = 300.0  # beyond this epsilon a PLD would cost gigabytes, and nobody reads its third digit
 _PLD_ERROR, _ROUGH_PLD_ERROR = 3.5e-4, 5e-3  # aimed at, absolute, always upwards
 _PLD_STEP_POINTS, _PLD_POINTS = 100_000, 4_000_000  # half a second, and half a gigabyte
-_ROUGH_STEP_POINTS = 10_000
+_ROUGH_STEP_POINTS, _ROUNDED_STEP_POINTS = 10_000, 30_000
 _PRV_POINTS = 4_000_000
 
 
@@ -255,7 +255,10 @@ def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, erro
         variance += times * q**2 * (4 * math.sinh(x) if relation == "replace_one" else math.expm1(x))
         reach = max(reach, math.log1p(q * math.expm1(min(10.5 / z + 0.5 / z**2, 700.0))))
     wanted = math.sqrt(12 * error / (steps * (1 + math.sqrt(-2 * math.log(delta) / variance))))
-    affordable = max(reach / (_PLD_STEP_POINTS if error == _PLD_ERROR else _ROUGH_STEP_POINTS), 4 * bound / _PLD_POINTS)
+    points = _PLD_STEP_POINTS if error == _PLD_ERROR else _ROUGH_STEP_POINTS
+    if 1e-14 * steps > delta:  # a finer grid only brings more rounding, which delta pays for
+        points = min(points, _ROUNDED_STEP_POINTS)
+    affordable = max(reach / points, 4 * bound / _PLD_POINTS)
     return max(min(wanted, 4e-3 * math.sqrt(error / _PLD_ERROR)), affordable)
 
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from fedpriv.accounting.accountants import Epsilon
-from fedpriv.accounting.budget import EpsilonMeter, affordable_rounds
-from fedpriv.accounting.ledger import ReleaseEntry, compositions
-from fedpriv.accounting.sampled_gaussian import Composition
+from fedpriv.accounting.budget import EpsilonMeter
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
 from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, evaluate_global, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.nodes import make_app
+from fedpriv.experiment.planning import affordable
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
 from fedpriv.experiment.recovery import Start, choose_attempt, is_pending, key_name
 from fedpriv.federation import (
@@ -36,7 +36,6 @@ from fedpriv.federation import (
     make_server_app,
 )
 from fedpriv.privacy import Mechanism
-from fedpriv.privacy.sampling import participations
 from fedpriv.records.atomic import write_text_atomic
 from fedpriv.records.checkpoint import save_model
 from fedpriv.records.environment import difference, environment_fingerprint, package_versions, source_revision
@@ -51,7 +50,6 @@ from fedpriv.streams import Streams
 _CHECKPOINT_SECONDS = 2.0
 _NODE_SECONDS = 600.0
 _LARGE_DELTA = 0.01
-_BUDGET_SLACK = 1e-9  # relative; a calibrated run shall not stop for the last bit of a float
 
 
 class Reporter(Protocol):
@@ -228,30 +226,13 @@ class Attempt:
 
     def _plan(self) -> tuple[int, Epsilon]:
         """The last round that the budget allows, all entries of the ledger paid, and epsilon then."""
-        experiment, rounds = self.experiment, self.experiment.config.rounds
         paid = [e.round for e in self.recorder.entries if e.attempt == self.state.attempt]
-        first_unpaid = max([self.start.round, *paid]) + 1
-        sampler = experiment.sampler(self.streams)
-
-        def planned(last_round: int) -> dict[int, Composition]:
-            counts = participations(
-                sampler,
-                first_round=first_unpaid,
-                last_round=last_round,
-                population=experiment.data.num_clients,
-            )
-            return self.mechanism.planned(counts, first_round=first_unpaid, last_round=last_round)
-
-        spent = compositions(self.recorder.entries)
-        if not spent and not planned(rounds):
-            return rounds, Epsilon(value=0.0, method="nothing released")
-        return affordable_rounds(
-            spent=spent,
-            planned=planned,
-            first_round=first_unpaid,
-            last_round=max(rounds, first_unpaid - 1),
-            budget=experiment.privacy.budget * (1 + _BUDGET_SLACK),
-            accounting=experiment.privacy.accounting,
+        return affordable(
+            self.experiment,
+            self.mechanism,
+            self.streams,
+            paid=self.recorder.entries,
+            first_round=max([self.start.round, *paid]) + 1,
         )
 
     # -- training ------------------------------------------------------------------------------------------
