@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.records.hashchain import GENESIS, HashChain, read_chain
@@ -61,10 +61,10 @@ class MechanismSubject(ABC):
                     saved = run.parameters
                     released.append(run.play(round_))
             with HashChain.open(path, trusted_count=0, trusted_head=GENESIS) as chain:
-                attempt = int(any(line["round"] >= last for line in read_chain(path)))
+                attempt = int(any(entry.round >= last for entry in _entries(path)))
                 run = self.federation(saved, seed=seed, permit=_into(chain), round=last - 1, attempt=attempt)
                 released += [run.play(round_) for round_ in after.rounds]
-            return released, [ReleaseEntry.from_json(line) for line in read_chain(path)]
+            return released, _entries(path)
 
     def cohort(self, round_number: int, *, seed: int) -> np.ndarray:
         """Whom the real sampler draws."""
@@ -109,7 +109,15 @@ def _nowhere(entry: ReleaseEntry) -> None:
 
 
 def _into(chain: HashChain) -> Permit:
+    tables = LedgerTables()
+    list(tables.entries(chain.entries))  # knows the tables that are there
+
     def permit(entry: ReleaseEntry) -> None:
-        chain.append(entry.to_json())
+        for line in tables.lines(entry, index=chain.count):
+            chain.append(line)
 
     return permit
+
+
+def _entries(path: Path) -> list[ReleaseEntry]:
+    return list(LedgerTables().entries(read_chain(path)))
