@@ -132,6 +132,8 @@ MORE_MOMENTS: Mapping[str, Moment] = {
     "completion logged, not stated": _moment(
         "kill", "fedpriv.experiment.recording:Recorder.decide", "after", 2, trained=5, checkpoint=5
     ),
+    "stated, not for a reviewer": _moment("kill_replacing", "guarantee.json", "after", 1, trained=5, checkpoint=5),
+    "stated, not in run.json": _moment("kill_replacing", "guarantee.md", "after", 1, trained=5, checkpoint=5),
 }
 
 IN_A_WORKER = _moment("kill_worker", "fedpriv.federation.node:Node._encode", 5, "parent", trained=2, checkpoint=2)
