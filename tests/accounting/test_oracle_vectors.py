@@ -171,6 +171,51 @@ def test_pld_of_any_composition(rate: float, z: float, times: int, delta: float,
     assert is_tight(found, [(pair_of(rate, z, relation), times)], delta)
 
 
+# -- PLD beside RDP -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8])
+@pytest.mark.parametrize("times", [1, 100, 10_000])
+@pytest.mark.parametrize("z", [0.6, 1.5, 8.0])
+@pytest.mark.parametrize("rate", [1e-4, 0.01, 0.2, 0.9])
+def test_pld_is_at_most_rdp(rate: float, z: float, times: int, delta: float) -> None:
+    composition = {sampled(rate, z): times}
+    rdp = value(composition, delta, accountant="rdp")
+    if rdp < 100:  # what takes longest and is beaten by most
+        assert value(composition, delta) <= rdp + 2e-3
+
+
+@settings(max_examples=15)
+@given(
+    log_rate=st.floats(-4, 0),
+    log_z=st.floats(-0.3, 1),
+    log_times=st.floats(0, 5),
+    log_delta=st.floats(-9, -2),
+)
+def test_pld_is_at_most_rdp_anywhere(log_rate: float, log_z: float, log_times: float, log_delta: float) -> None:
+    composition, delta = {sampled(10**log_rate, 10**log_z): round(10**log_times)}, 10**log_delta
+    rdp = value(composition, delta, accountant="rdp")
+    assume(rdp < 100)
+    assert value(composition, delta) <= rdp + 2e-3
+
+
+@pytest.mark.parametrize(
+    ("rate", "z", "times", "delta", "measured"),
+    [
+        (1.6e-5, 0.64, 470_000, 4e-11, 0.2453),
+        (0.0077, 4.6, 600_000, 5e-12, 0.0148),
+        (0.005, 23.0, 80_000, 1e-12, 0.0045),
+    ],
+)
+def test_where_delta_is_below_the_error_of_convolution_the_bound_is_a_little_more(
+    rate: float, z: float, times: int, delta: float, measured: float
+) -> None:
+    """The exceptions: no PLD there, but the Renyi bound of the fast orders, fewer than the RDP accountant has."""
+    found = epsilon({sampled(rate, z): times}, delta=delta, relation="add_or_remove_one", accountant="pld")
+    assert "RDP upper bound" in found.method
+    assert found.value <= value({sampled(rate, z): times}, delta, accountant="rdp") + measured
+
+
 # -- RDP -----------------------------------------------------------------------------------------------------------
 
 
