@@ -52,7 +52,7 @@ def test_what_is_right_holds(right):
     measure(right, {}).assert_holds(except_=[])
 
 
-@pytest.mark.parametrize("property_", ["noise_std", "adaptive_clip", "adaptive_noise"])
+@pytest.mark.parametrize("property_", ["noise_std", "adaptive_noise"])
 def test_adaptive_clipping_as_published_holds(property_):
     assert verdict(property_, in_flowers_dialect(Adaptive)) == "holds"
 

@@ -1,6 +1,5 @@
 """Any client mod as a subject: what each client's message shows of its training, noise added by the mod."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +54,7 @@ def mod_subject(
     """
 
     def make(seed: int) -> Mod:
-        # a fresh one each time, also where an object was given
-        made: Mod = copy.deepcopy(target(**seeded(target, arguments, seed)))
+        made: Mod = target(**seeded(target, arguments, seed))
         return made
 
     said = Said(name=name, subject=make(0), claims=claims, known=_KNOWN)

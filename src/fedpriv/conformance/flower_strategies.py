@@ -3,7 +3,6 @@
 It is driven as ``Strategy.start`` drives it: ``configure_train``, messages, replies, ``aggregate_train``.
 """
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,8 +76,7 @@ def strategy_subject(
         if "strategy" in parameters(target) and "strategy" not in given:
             given["strategy"] = FedAvg(min_train_nodes=0, min_available_nodes=0)
         try:
-            # a fresh one each time, also where an object was given
-            made = copy.deepcopy(target(**given))
+            made = target(**given)
         except Exception as error:
             raise ConfigError(f"{name} could not be made: {in_one_line(error)}") from error
         if not isinstance(made, Strategy):
