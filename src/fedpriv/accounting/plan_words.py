@@ -20,7 +20,9 @@ def plan(words: Sequence[str]) -> Plan:
     given = _split(words)
     unit = _one_of("unit", given.pop("unit", ""), get_args(Unit))
     try:
-        return make_plan(_request(unit, given))
+        found = make_plan(_request(unit, given))
+        _ = found.deployment  # priced once, and refused here if it must be
+        return found
     except ConfigError as error:  # a run's keys are longer
         raise ConfigError(re.sub(r"\b(privacy|sampling)\.(?=\w)", "", str(error))) from error
 

@@ -99,7 +99,7 @@ class Deployment:
     """What a deployment would earn with the same clipping and rounds: an extrapolation, never a run's guarantee.
 
     Args:
-        delta: by the deployment's population, or as given.
+        delta: as given where that is below 1 / population, else population^-1.1.
         same_noise_multiplier: epsilon with the noise multiplier of the plan: the mean of a larger cohort is less noisy.
         scaled_noise_multiplier: of equal noise on the mean: noise multiplier x deployment cohort / cohort, so that the
             simulated model is as noisy as the deployed one.
@@ -161,6 +161,7 @@ class Plan:
         deployed = replace(
             request,
             population=request.deployment_population,
+            delta=request.delta if (request.delta or 1) < 1 / request.deployment_population else None,
             cohort=None if follows else request.deployment_cohort,
             cap=None if request.cap is None else max(1, round(request.cap * scale)),
         )

@@ -141,8 +141,10 @@ def _divergence(q: float, z: float, orders: Curve, *, replaced: bool) -> Curve:
     step = min(z / 10, z**2 / 3)
     x = np.arange(-12 * z - 1, top + 12 * z + 1, step)
     # densities relative to N(0, z^2)
-    log_p = np.logaddexp(np.log1p(-q), np.log(q) + (2 * x - 1) / (2 * z**2))
-    log_q = np.logaddexp(np.log1p(-q), np.log(q) - (2 * x + 1) / (2 * z**2)) if replaced else np.zeros_like(x)
+    with np.errstate(divide="ignore"):  # q = 1
+        absent = np.log1p(-q)
+    log_p = np.logaddexp(absent, np.log(q) + (2 * x - 1) / (2 * z**2))
+    log_q = np.logaddexp(absent, np.log(q) - (2 * x + 1) / (2 * z**2)) if replaced else np.zeros_like(x)
     alpha = orders[orders <= top][:, None]
     exponents = alpha * log_p + (1 - alpha) * log_q - x**2 / (2 * z**2)
     log_moments = np.asarray(logsumexp(exponents, axis=1)) + np.log(step / (z * np.sqrt(2 * np.pi)))
