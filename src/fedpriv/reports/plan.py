@@ -127,6 +127,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     _, summed, releases = KEYS[plan.request.unit]
     limit = plan.epsilon if plan.target is None else plan.target
@@ -144,20 +145,22 @@ def draw_plan(plan: Plan, path: Path) -> None:
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     left, right = figure.subplots(1, 2)
-    for axes, across, values, here, label in (
-        (left, noise, by_noise, plan.noise_multiplier, f"noise multiplier ({plan.rounds:,} {releases})"),
-        (right, rounds, by_rounds, plan.rounds, f"{releases} (noise multiplier {plan.noise_multiplier:.4g})"),
+    for axes, across, values, here, feasible, label in (
+        (left, noise, by_noise, plan.noise_multiplier, noise[-1], f"noise multiplier ({plan.rounds:,} {releases})"),
+        (right, rounds, by_rounds, plan.rounds, rounds[0], f"{releases} (noise multiplier {plan.noise_multiplier:.4g})"),
     ):
         shown = [value if 0 < value < math.inf else math.nan for value in values]
         axes.loglog(across, shown, color="#4c72b0")
         axes.axhline(limit, color="#666666", linestyle="--", linewidth=1, label=f"epsilon {limit:.4g}")
-        axes.fill_between(
-            across, 0, 1, where=[value <= limit for value in values], transform=axes.get_xaxis_transform(),
-            color="#4c72b0", alpha=0.1, linewidth=0, label="feasible",
-        )  # fmt: skip
+        # the plan's epsilon is within the limit, and more noise or fewer rounds only lower it
+        axes.axvspan(here, feasible, color="#4c72b0", alpha=0.1, linewidth=0, label="feasible")
         axes.plot([here], [plan.epsilon], "o", color="#222222", label="this plan")
         axes.set(xlabel=label, ylabel="epsilon")
         axes.spines[["top", "right"]].set_visible(False)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+            axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False)
     try:
         figure.savefig(path, format="png")
