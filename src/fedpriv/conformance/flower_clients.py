@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ from .subject import Report
 
 Mod = Callable[[Message, Context, Callable[[Message, Context], Message]], Message]
 
-_PATIENCE = 0.5  # seconds between two looks at the nodes: Flower's strategies sleep for one where too few are there
+# Flower's strategies look again after a second where too few nodes are there: that often, and not by a busy machine.
+_PAUSE, _WAITS = 0.5, 2
 
 
 def node_of(client: int) -> int:
@@ -72,14 +74,15 @@ class PresentNodes(InProcessGrid):
     """A Grid that does not let a strategy wait for nodes that never come.
 
     Raises:
-        FedprivError: it looks again after a while.
+        FedprivError: it looks again and again.
     """
 
-    _looked: float | None = None
+    _looked, _waited = math.inf, 0
 
     def get_node_ids(self) -> Iterable[int]:
         nodes, now = list(super().get_node_ids()), time.monotonic()
-        if self._looked is not None and now - self._looked > _PATIENCE:
+        self._waited += now - self._looked > _PAUSE
+        if self._waited == _WAITS:
             raise FedprivError(f"it waits for more nodes than the {len(nodes)} that are there")
         self._looked = now
         return nodes
