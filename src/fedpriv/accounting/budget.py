@@ -15,6 +15,7 @@ from .sampled_gaussian import Composition, SampledGaussian
 
 _MOST_BOXES = 64  # by which a running epsilon of thousands of clients is bounded in milliseconds
 
+
 @dataclass(frozen=True, kw_only=True)
 class Accounting:
     """How releases are judged: delta, neighbouring relation, accountant."""
