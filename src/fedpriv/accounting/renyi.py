@@ -5,6 +5,7 @@ A curve is an array of RDP values, one for each order. Every curve is capped by 
 a library's series does not converge cannot make a bound invalid or infinite.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -57,10 +58,13 @@ def _by_library(release: SampledGaussian, relation: Relation, orders: Curve) -> 
     neighbours = (
         NeighboringRelation.REPLACE_ONE if release.sampling == "fixed_size" else NeighboringRelation.ADD_OR_REMOVE_ONE
     )
-    accountant = RdpAccountant(orders=orders, neighboring_relation=neighbours)
+    # without replacement the library's bound is Theorem 9 of Wang et al. from here on, term by term in Python
+    own = orders > (256 if release.sampling == "fixed_size" else math.inf)
+    accountant = RdpAccountant(orders=orders[~own], neighboring_relation=neighbours)
     with _quiet(), np.errstate(all="ignore"):
         accountant.compose(release.event(relation))
-    return _capped(accountant.rdp, unamplified)
+    high = _without_replacement(release.rate, release.noise_multiplier / 2, orders[own]) if own.any() else orders[own]
+    return _capped(np.concatenate([accountant.rdp, high]), unamplified)
 
 
 @lru_cache(maxsize=65536)

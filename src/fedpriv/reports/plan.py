@@ -147,7 +147,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for axes, across, values, here, feasible, label in (
         (left, noise, by_noise, plan.noise_multiplier, noise[-1], f"noise multiplier ({plan.rounds:,} {releases})"),
-        (right, rounds, by_rounds, plan.rounds, rounds[0], f"{releases} (noise multiplier {plan.noise_multiplier:.4g})"),
+        (right, rounds, by_rounds, plan.rounds, rounds[0], f"{releases} (noise {plan.noise_multiplier:.4g})"),
     ):
         shown = [value if 0 < value < math.inf else math.nan for value in values]
         axes.loglog(across, shown, color="#4c72b0")
