@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import fedpriv
-from fedpriv.accounting.guarantee import rounded_up
+from fedpriv.accounting.printed import rounded_up
 from fedpriv.config import conf_dir
 
 ROOT = Path(__file__).parents[1]

@@ -274,7 +274,7 @@ def test_an_override_that_means_nothing_is_refused_with_the_mend(override, told)
         ("privacy.relation", "foo", "use one of auto, add_or_remove_one, replace_one, zero_out."),
         ("privacy.calibration", "foo", "use one of per_client, shared."),
         ("privacy.mechanism", "foo", "use one of none, example, central."),
-        ("sampling.kind", "foo", "use one of auto, poisson, capped_poisson, fixed_size, all, round_robin, cyclic_poisson."),
+        ("sampling.kind", "foo", "poisson, capped_poisson, fixed_size, all, round_robin, cyclic_poisson."),
         ("training.engine", "foo", "use one of auto, sgd, opacus."),
         ("training.engine", "sgd", "use training.engine=opacus or auto."),
         ("runtime.kind", "ray", "use one of inprocess."),

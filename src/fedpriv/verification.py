@@ -10,6 +10,7 @@ from typing import Any
 
 from fedpriv.accounting.guarantee import Guarantee, state_guarantee
 from fedpriv.accounting.ledger import LedgerTables
+from fedpriv.accounting.printed import upwards
 from fedpriv.accounting.statement import markdown, whole_statement
 from fedpriv.accounting.terms import Terms
 from fedpriv.errors import ConfigError, DamagedRunError
@@ -134,9 +135,9 @@ def _summary(record: RunRecord, earned: Guarantee | None) -> str:
         return "no guarantee is stated" + (" yet: unfinished" if record.status == "running" else "")
     claimed = sum(cell.epsilon is not None for cell in earned.threat_matrix)
     return (
-        f"epsilon {earned.epsilon:.6f} at delta {earned.delta:.3g}, recomputed by {earned.method}; with it a curve of "
-        f"{len(earned.curve.points)} points, {claimed} of {len(earned.threat_matrix)} claims of the threat model, "
-        "guarantee.json and guarantee.md"
+        f"epsilon {upwards(earned.epsilon, 7)} at delta {upwards(earned.delta, 3)}, recomputed by {earned.method}; "
+        f"with it a curve of {len(earned.curve.points)} points, {claimed} of {len(earned.threat_matrix)} claims of the "
+        "threat model, guarantee.json and guarantee.md"
     )
 
 

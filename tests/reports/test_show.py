@@ -95,7 +95,7 @@ def test_the_headline_is_the_answer_in_three_lines():
     assert list(headline(record())) == [
         "smoke (abc): completed, 3 rounds, 1.2 s",
         "Test accuracy 0.7075, test loss 1.9237",
-        "Guarantee: epsilon 7.9962 at delta 0.000336; unit example, relation add_or_remove_one, trust model local, "
+        "Guarantee: epsilon 7.9962 at delta 0.000337; unit example, relation add_or_remove_one, trust model local, "
         "accountant pld",
     ]
 
@@ -158,7 +158,7 @@ def test_every_field_of_the_guarantee_is_shown_and_said_in_words(shown):
     assert "kind poisson, rate max 0.25" in text.replace("rate_max", "rate max")
     assert "other runs [on] the same data" in text
     assert "noise secret   no" in " ".join(text.split("\n")) or "no" in text.split("noise secret")[1].split()[0]
-    assert "(7.9962, 0.000336)-differential privacy for adding or removing one training example" in text
+    assert "(7.9962, 0.000337)-differential privacy for adding or removing one training example" in text
 
 
 def test_the_threat_matrix_is_a_row_a_unit_and_the_curve_a_few_points(shown):
@@ -176,7 +176,7 @@ def test_a_run_of_an_earlier_version_is_shown_without_matrix_and_curve(shown):
     earlier = {key: value for key, value in GUARANTEE.items() if key not in ("threat_matrix", "curve", "sampling_run")}
     text = shown(guarantee=earlier, guarantees=[earlier])
     assert "Epsilon against whom" not in text
-    assert "(7.9962, 0.000336)-differential privacy" in text
+    assert "(7.9962, 0.000337)-differential privacy" in text
 
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path):

@@ -12,6 +12,7 @@ from .accountants import Composition, Epsilon, SampledGaussian
 from .budget import Accounting
 from .curve import Curve, delta_curve
 from .ledger import ReleaseEntry, compositions
+from .printed import rounded_up, upwards
 from .renyi import sensitivity
 from .terms import Terms
 from .threat_model import Cell, central_matrix, local_matrix, no_guarantee
@@ -136,8 +137,8 @@ def claim_in_words(guarantee: Mapping[str, Any]) -> str:
         "zero_out": f"replacing one {person}'s contribution by nothing",
     }[guarantee["relation"]]
     return (
-        f"({rounded_up(guarantee['epsilon'])}, {guarantee['delta']:.3g})-differential privacy for {change}, against "
-        f"{guarantee['observer']}."
+        f"({rounded_up(guarantee['epsilon'])}, {upwards(guarantee['delta'], 3)})-differential privacy for {change}, "
+        f"against {guarantee['observer']}."
     )
 
 
@@ -149,11 +150,6 @@ def in_words(guarantee: Mapping[str, Any]) -> str:
         f"{guarantee['releases']} releases in {guarantee['rounds']} rounds. "
         f"Not covered: {'; '.join(guarantee['not_covered'])}."
     )
-
-
-def rounded_up(epsilon: float) -> str:
-    """Epsilon with four decimals, never printed below its value."""
-    return f"{math.ceil(epsilon * 1e4) / 1e4:.4f}"
 
 
 def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarantee | None:

@@ -1,12 +1,11 @@
 """The whole statement of a run: what its ``guarantee.json`` holds, and its ``guarantee.md`` tells a reviewer."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
-from decimal import ROUND_CEILING, Context
 from typing import Any
 
 from .guarantee import Guarantee, claim_in_words, no_claim
+from .printed import upwards
 from .terms import Terms
 from .threat_model import OBSERVERS
 
@@ -96,7 +95,7 @@ def _curve(curve: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## delta(epsilon)", "", f"Every point holds. By: {_text(curve['method'])}.", "")
     yield from ("| epsilon | delta |", "| --- | --- |")
     for point in curve["points"]:
-        yield f"| {_upwards(point['epsilon'])} | {_upwards(point['delta'])} |"
+        yield f"| {upwards(point['epsilon'], 6)} | {upwards(point['delta'], 6)} |"
 
 
 def _value(key: str, value: Any) -> str:
@@ -105,19 +104,12 @@ def _value(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key in ("epsilon", "delta", "mu"):
-        return _upwards(value)
+        return upwards(value, 6)
     if isinstance(value, Mapping):
         return "; ".join(f"{_text(k)}: {_value('', v)}" for k, v in value.items()) or "-"
     if isinstance(value, list):
         return "; ".join(_value("", item) for item in value) or "-"
     return _text(f"{value:.6g}" if isinstance(value, float) else value)
-
-
-def _upwards(number: float) -> str:
-    """Six digits, never below the number."""
-    if number == 0 or not math.isfinite(number):
-        return str(number)
-    return f"{Context(prec=6, rounding=ROUND_CEILING).create_decimal(repr(number)).normalize():g}"
 
 
 def _text(value: Any) -> str:

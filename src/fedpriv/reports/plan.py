@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fedpriv.accounting.guarantee import rounded_up
 from fedpriv.accounting.planner import KEYS, Plan
+from fedpriv.accounting.printed import rounded_up
 from fedpriv.errors import DataError
 
 _NOISE_STEPS, _ROUND_STEPS = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0), (0.25, 1.0, 4.0)

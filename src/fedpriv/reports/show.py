@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedpriv.accounting.guarantee import in_words, rounded_up
+from fedpriv.accounting.guarantee import in_words
+from fedpriv.accounting.printed import rounded_up, upwards
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord
 from fedpriv.records.tables import read_table
@@ -39,7 +40,7 @@ def headline(record: RunRecord) -> Iterator[str]:
         return
     epsilon = rounded_up(guarantee["epsilon"])
     yield (
-        f"Guarantee: epsilon {epsilon} at delta {guarantee['delta']:.3g}; unit {guarantee['unit']}, "
+        f"Guarantee: epsilon {epsilon} at delta {upwards(guarantee['delta'], 3)}; unit {guarantee['unit']}, "
         f"relation {guarantee['relation']}, trust model {guarantee['trust_model']}, "
         f"accountant {guarantee['accountant']}"
     )
@@ -137,7 +138,8 @@ def _curve(curve: Mapping[str, Any]) -> str:
     """Every so manyth point; ``guarantee.md`` has them all."""
     points = curve["points"]
     some = points[:: max(1, len(points) // _POINTS_SHOWN)]
-    return ", ".join(f"{point['delta']:.2g} at {_text(point['epsilon'])}" for point in some) + f"; by {curve['method']}"
+    pairs = ", ".join(f"{upwards(point['delta'], 2)} at {upwards(point['epsilon'], 4)}" for point in some)
+    return f"{pairs}; by {curve['method']}"
 
 
 def _threat_table(cells: list[Mapping[str, Any]]) -> Table:
