@@ -237,7 +237,7 @@ IDX = ["run", "data=idx", "partition=iid", "partition.min_examples=1", "model=lo
         (["partition=dirichlet", "partition.alpha=0"], "choose a number > 0"),
         (["partition=natural"], "this data has no user ids"),
         (["sampling.cohort=11"], "exceeds the population of 10 clients"),
-        (["sampling=all", "sampling.cohort=5"], "drop the cohort or use sampling=poisson or fixed_size."),
+        (["sampling=all", "sampling.cohort=5"], "(sampling.cohort=null) or use sampling=poisson or fixed_size."),
         (["sampling=fixed_size", "sampling.cohort=2.5"], "needs a whole sampling.cohort, not 2.5."),
         (["data.test_fraction=2"], "choose one between 0 and 1"),
         (["data.std=0"], "std > 0"),

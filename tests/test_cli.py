@@ -205,6 +205,7 @@ _RECORD = {
     "packages": dict,
     "revision": str,
     "ledger": dict,
+    "audit": dict,
     "error": (str, type(None)),
     "execution": dict,
 }

@@ -92,6 +92,17 @@ def _changed(value):
     return 1
 
 
+@pytest.mark.parametrize("name", ["ledger.jsonl", "audit.jsonl"])
+def test_a_log_without_its_last_line_does_not(folder, tmp_path, name):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    lines = (copy / name).read_bytes().splitlines(keepends=True)
+    (copy / name).write_bytes(b"".join(lines[:-1]))
+    verdict = verify(copy)
+    assert not verdict.holds
+    assert name in verdict.lines[-1]
+
+
 def test_every_field_of_run_jsons_guarantee_is_recomputed(folder, forged):
     stated = json.loads((folder / "run.json").read_text())["guarantee"]
     for field in stated:

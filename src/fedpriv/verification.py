@@ -44,7 +44,9 @@ def verify(path: Path) -> Verdict:
         lines = read_chain(
             folder.ledger, trusted_count=record.ledger.count, trusted_head=record.ledger.head, exact=ended
         )
-        decisions = read_chain(folder.audit)
+        decisions = read_chain(
+            folder.audit, trusted_count=record.audit.count, trusted_head=record.audit.head, exact=ended
+        )
     except ChainMismatchError as error:
         return Verdict(False, (f"FAILS  {error}",))
     chain = f"holds  ledger: {len(lines)} lines, chained to the head in run.json"

@@ -32,7 +32,7 @@ def test_what_is_left_out_follows():
         ({"kind": "cyclic_poisson", "cohort": 30, "separation": 5}, "smaller cohort"),
         ({"kind": "poisson", "cohort": 101}, "smaller cohort"),
         ({"kind": "all", "cohort": 50}, "drop the cohort"),
-        ({"kind": "fixed_size", "cohort": 2.5}, "whole cohort"),
+        ({"kind": "fixed_size", "cohort": 2.5}, "whole sampling.cohort"),
         ({"kind": "round_robin", "separation": 101}, "between 1 and the population"),
         ({"kind": "lottery"}, "use one of"),
     ],

@@ -20,7 +20,7 @@ from fedpriv.experiment.recording import Recorder
 from fedpriv.privacy.mechanisms import ExampleGaussian
 from fedpriv.records.hashchain import GENESIS, HashChain
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
+from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 
 ROUNDS, CLIENTS = 100_000, 10_000
 ACCOUNTING = Accounting(delta=1e-6, relation="add_or_remove_one", accountant="pld")
@@ -75,7 +75,8 @@ def recorder(folder: RunFolder, ledger: HashChain, audit: HashChain) -> Recorder
             seconds=0.0,
             packages={},
             revision="",
-            ledger=LedgerMark(head=ledger.head, count=ledger.count),
+            ledger=ChainMark(head=ledger.head, count=ledger.count),
+            audit=ChainMark(head=ledger.head, count=0),
             error=None,
             execution=Execution(rounds_trained=0, resumed_from=None, worker_pids=[], attempts=1),
             extra={},

@@ -7,7 +7,7 @@ import pytest
 
 from fedpriv.errors import DamagedRunError, InputError
 from fedpriv.records.hashchain import GENESIS
-from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
+from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 
 
 def record() -> RunRecord:
@@ -23,7 +23,8 @@ def record() -> RunRecord:
         seconds=1.5,
         packages={"torch": "2.9.0"},
         revision="abc",
-        ledger=LedgerMark(head=GENESIS, count=0),
+        ledger=ChainMark(head=GENESIS, count=0),
+        audit=ChainMark(head=GENESIS, count=0),
         error=None,
         execution=Execution(rounds_trained=3, resumed_from=None, worker_pids=[12, 13], attempts=1),
         extra={"population": 10},
@@ -40,7 +41,7 @@ def test_the_file_has_the_contract_s_words(tmp_path: Path) -> None:
     value = json.loads((tmp_path / "run.json").read_text())
     assert set(value) == {
         "schema_version", "status", "run_id", "name", "seed", "metrics", "guarantee", "guarantees", "rounds",
-        "seconds", "packages", "revision", "ledger", "error", "execution", "population",
+        "seconds", "packages", "revision", "ledger", "audit", "error", "execution", "population",
     }  # fmt: skip
     assert value["schema_version"] == 1
     assert value["ledger"] == {"head": "0" * 64, "count": 0}

@@ -2,7 +2,7 @@ import pytest
 
 from fedpriv.errors import DamagedRunError, InputError
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
+from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 from fedpriv.records.tables import TableParts
 from fedpriv.reports.show import headline, show
 
@@ -49,7 +49,8 @@ def record(**changes):
         "seconds": 1.25,
         "packages": {},
         "revision": "r",
-        "ledger": LedgerMark(head="0" * 64, count=0),
+        "ledger": ChainMark(head="0" * 64, count=0),
+        "audit": ChainMark(head="0" * 64, count=0),
         "error": None,
         "execution": Execution(rounds_trained=3, resumed_from=None, worker_pids=[], attempts=1),
         "extra": {},

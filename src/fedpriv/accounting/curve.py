@@ -81,9 +81,9 @@ def _rounded(epsilon: float) -> float:
 
 
 def _method(accounting: Accounting, *, merged: bool, boxes: int) -> str:
-    judge = "PLD" if accounting.accountant in ("pld", "prv") else "RDP"
     how = f", {boxes} groups of similar participants, each by its worst corner" if merged else ""
-    return f"{judge} upper bound (dp-accounting {version('dp-accounting')}){how}"
+    least = "PLD, RDP and analytic Gaussian" if accounting.accountant in ("pld", "prv") else "RDP and analytic Gaussian"
+    return f"least of {least} upper bounds (dp-accounting {version('dp-accounting')}){how}"
 
 
 def _deltas(key: Key, accounting: Accounting, epsilons: Deltas) -> Deltas:

@@ -48,12 +48,14 @@ def _request(unit: Unit, given: Mapping[str, str]) -> PlanRequest:
         "deployment_population": ("deployment_population", _whole),
         "deployment_cohort": ("deployment_cohort", _whole),
     }
-    known = {**shared, **(of_clients if unit == "client" else {})}
+    of_examples = {"sampling": ("sampling", _choice("poisson"))}
+    known = {**shared, **(of_clients if unit == "client" else of_examples)}
+    of_other = dict(zip(KEYS["client" if unit == "example" else "example"], KEYS[unit], strict=True))
     found: dict[str, Any] = dict.fromkeys((field for field, _ in {**shared, **of_clients}.values()))
     found |= {"accept_weak_delta": False, "accountant": "auto", "relation": "auto", "sampling": "poisson"}
     for key, text in given.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+            near = [of_other[key]] if key in of_other else difflib.get_close_matches(key, known, n=1, cutoff=0.6)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(f"A plan with unit={unit} has no key {key}.{meant} Its keys: {', '.join(known)}.")
         field, read = known[key]

@@ -30,6 +30,7 @@ KEYS: Mapping[Unit, tuple[str, str, str]] = {
 _MOST_RELEASES = 10_000_000
 _SLACK, _ROUGH_SLACK = 1e-3, 1e-2  # relative, below the target: as close as an answer needs to come,
 _COUNTED, _RESOLUTION = 2000, 5e-4  # unless the number found is below this; then to the last round or client
+_FAR = 0.95  # of the target: what stays below it is not what limits the answer
 _PATIENCE = 4  # evaluations, beyond which closer is not worth its time
 _EVERYBODY: tuple[CohortKind, ...] = ("all", "round_robin")
 _NO_GUARANTEE_ABOVE = 1e6  # no noise worth the name
@@ -191,7 +192,7 @@ class Plan:
             "noise_multiplier": self.noise_multiplier,
             "delta": self.accounting.delta,
             "delta_rule": self.delta_rule,
-            "solved_for": self.solved_for,
+            "solved_for": {"cohort": summed, "rounds": releases}.get(self.solved_for, self.solved_for),
             units: self.request.population,
             summed: int(self.cohort) if self.cohort == int(self.cohort) else self.cohort,
             releases: self.rounds,
@@ -276,6 +277,11 @@ def make_plan(request: PlanRequest) -> Plan:
         )
         if rounds == _MOST_RELEASES:
             notes.append(f"or more {KEYS[request.unit][2]}: none above {_MOST_RELEASES:,} were tried")
+        elif rounds >= _COUNTED and _judged(law, _known(noise), rounds, accounting)[0] < _FAR * _known(request.epsilon):
+            notes.append(
+                f"with more {KEYS[request.unit][2]} delta is too small for {accounting.accountant}: its "
+                "bound leaps above epsilon, though more may be affordable"
+            )
     elif solved_for == "cohort":
         most = request.population // (request.separation or 1)
         cohort = _largest_within(

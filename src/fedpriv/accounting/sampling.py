@@ -69,17 +69,18 @@ class CohortSampling:
             raise ConfigError("a cap of at least 1 belongs to sampling=capped_poisson, and to no other sampling.")
         turn = self.population / self.separation
         if self.cohort > turn * (1 + 1e-9):
-            taking_turns = f", of whom one in {self.separation} has its turn," if self.separation > 1 else ""
+            taking_turns = f", where one in {self.separation} has its turn" if self.separation > 1 else ""
             raise ConfigError(
                 f"a cohort of {self.cohort:g} cannot be drawn from a population of {self.population}{taking_turns}: "
                 "use a smaller cohort or more clients."
             )
         if self.kind in ("all", "round_robin") and not math.isclose(self.cohort, turn):
             raise ConfigError(
-                f"sampling={self.kind} takes {turn:g} clients a round, not {self.cohort:g}: drop the cohort."
+                f"sampling={self.kind} takes {turn:g} clients a round, not {self.cohort:g}: drop the cohort "
+                "(sampling.cohort=null)."
             )
         if self.kind == "fixed_size" and self.cohort != int(self.cohort):
-            raise ConfigError(f"sampling=fixed_size needs a whole cohort, not {self.cohort:g}.")
+            raise ConfigError(f"sampling=fixed_size needs a whole sampling.cohort, not {self.cohort:g}.")
 
     @property
     def rate(self) -> float:

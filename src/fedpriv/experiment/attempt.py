@@ -42,7 +42,7 @@ from fedpriv.records.environment import difference, environment_fingerprint, pac
 from fedpriv.records.hashchain import HashChain
 from fedpriv.records.noise_key import destroy_noise_key
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.records.run_record import Execution, LedgerMark, RunRecord
+from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 from fedpriv.runtimes.given_grid import run_on_grid
 from fedpriv.runtimes.inprocess import run_inprocess
 from fedpriv.streams import Streams
@@ -102,7 +102,7 @@ class Attempt:
             folder=folder,
             ledger=ledger,
             audit=audit,
-            record=self._record(earlier, ledger),
+            record=self._record(earlier, ledger, audit),
         )
         changes = self._changes(audit)
         attempt = choose_attempt(
@@ -127,7 +127,7 @@ class Attempt:
 
     # -- before training -----------------------------------------------------------------------------------
 
-    def _record(self, earlier: RunRecord | None, ledger: HashChain) -> RunRecord:
+    def _record(self, earlier: RunRecord | None, ledger: HashChain, audit: HashChain) -> RunRecord:
         config = self.experiment.config
         return RunRecord(
             status="running",
@@ -141,7 +141,8 @@ class Attempt:
             seconds=self.start.seconds,
             packages=package_versions(),
             revision=source_revision(),
-            ledger=LedgerMark(head=ledger.head, count=ledger.count),
+            ledger=ChainMark(head=ledger.head, count=ledger.count),
+            audit=ChainMark(head=audit.head, count=audit.count),
             error=None,
             execution=Execution(
                 rounds_trained=rounds_trained(self.folder),

@@ -26,7 +26,7 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
     if sampling.kind == "all" and sampling.cohort not in (None, len(clients)):
         raise ConfigError(
             f"sampling=all takes all {len(clients)} clients, but sampling.cohort={sampling.cohort:g}; drop the cohort "
-            "or use sampling=poisson or fixed_size."
+            "(sampling.cohort=null) or use sampling=poisson or fixed_size."
         )
     kind: Any = sampling.kind
     if kind == "auto":

@@ -17,7 +17,7 @@ from fedpriv.records.checkpoint import load_checkpoint
 from fedpriv.records.hashchain import GENESIS, HashChain
 from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.records.run_record import RunRecord
+from fedpriv.records.run_record import ChainMark, RunRecord
 
 _T = TypeVar("_T")
 
@@ -92,7 +92,8 @@ def _train(
         ledger = stack.enter_context(
             HashChain.open(folder.ledger, trusted_count=mark.count, trusted_head=mark.head)
         )
-        audit = stack.enter_context(HashChain.open(folder.audit, trusted_count=0, trusted_head=GENESIS))
+        known = ChainMark(head=GENESIS, count=0) if earlier is None or force else earlier.audit
+        audit = stack.enter_context(HashChain.open(folder.audit, trusted_count=known.count, trusted_head=known.head))
         if checkpoint is None and ledger.count and not force:
             raise DamagedRunError(
                 f"{folder.checkpoint} is missing, but releases were made. Restore it from a copy, or run again with "

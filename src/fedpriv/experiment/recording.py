@@ -15,7 +15,7 @@ from fedpriv.records.atomic import strict_json, write_json_atomic, write_text_at
 from fedpriv.records.checkpoint import save_checkpoint
 from fedpriv.records.hashchain import HashChain
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.records.run_record import LedgerMark, RunRecord
+from fedpriv.records.run_record import ChainMark, RunRecord
 from fedpriv.records.tables import TableParts
 
 
@@ -91,10 +91,10 @@ class Recorder:
             table.finish()
 
     def write(self, **changes: Any) -> None:
-        """Replace ``run.json``, with these fields changed and the ledger's mark brought up to date."""
+        """Replace ``run.json``, with these fields changed and both chains' marks brought up to date."""
         execution = replace(self.record.execution, rounds_trained=rounds_trained(self._folder))
-        mark = LedgerMark(head=self._ledger.head, count=self._ledger.count)
-        self.record = replace(self.record, ledger=mark, **{"execution": execution, **changes})
+        ledger, audit = (ChainMark(head=chain.head, count=chain.count) for chain in (self._ledger, self._audit))
+        self.record = replace(self.record, ledger=ledger, audit=audit, **{"execution": execution, **changes})
         self._folder.write_run_json(self.record)
 
     @property

@@ -11,7 +11,7 @@ import torch
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.records.checkpoint import Checkpoint
 from fedpriv.records.hashchain import GENESIS
-from fedpriv.records.run_record import LedgerMark, RunRecord
+from fedpriv.records.run_record import ChainMark, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,11 @@ def is_pending(entries: Sequence[ReleaseEntry], *, start_round: int, attempt: in
     return any(entry.attempt == attempt and entry.round > start_round for entry in entries)
 
 
-def latest_mark(checkpoint: Checkpoint | None, earlier: RunRecord | None) -> LedgerMark:
+def latest_mark(checkpoint: Checkpoint | None, earlier: RunRecord | None) -> ChainMark:
     """How far the ledger is known to have been: ``run.json`` may be ahead of the checkpoint."""
-    marks = [LedgerMark(head=GENESIS, count=0)]
+    marks = [ChainMark(head=GENESIS, count=0)]
     if checkpoint is not None:
-        marks.append(LedgerMark(**checkpoint.state["ledger"]))
+        marks.append(ChainMark(**checkpoint.state["ledger"]))
     if earlier is not None:
         marks.append(earlier.ledger)
     return max(marks, key=lambda mark: mark.count)

@@ -15,8 +15,8 @@ _MEND = "Restore it from a copy, or run again with force=true."
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerMark:
-    """How far the ledger was when `run.json` was written."""
+class ChainMark:
+    """How far a chain (ledger, audit log) was when `run.json` was written."""
 
     head: str
     """Hash of the last line (64 zeros: no line)."""
@@ -57,7 +57,8 @@ class RunRecord:
     """From the first round's start to the last evaluation's end, over all attempts."""
     packages: Mapping[str, str]
     revision: str
-    ledger: LedgerMark
+    ledger: ChainMark
+    audit: ChainMark
     error: str | None
     """The one message of a failed run."""
     execution: Execution
@@ -83,7 +84,7 @@ class RunRecord:
         own = {"schema_version": SCHEMA_VERSION} | {
             field.name: getattr(self, field.name) for field in fields(self) if field.name != "extra"
         }
-        own |= {"ledger": asdict(self.ledger), "execution": asdict(self.execution)}
+        own |= {"ledger": asdict(self.ledger), "audit": asdict(self.audit), "execution": asdict(self.execution)}
         if clash := own.keys() & self.extra.keys():
             raise ValueError(f"extra keys that run.json has already: {', '.join(sorted(clash))}")
         return own | dict(self.extra)
@@ -124,9 +125,10 @@ class RunRecord:
             raise DamagedRunError(f"{path}: unknown status {value['status']!r}. {_MEND}")
         own = {key: value.pop(key) for key in _KINDS}
         try:
-            own |= {"ledger": LedgerMark(**own["ledger"]), "execution": Execution(**own["execution"])}
+            own |= {key: ChainMark(**own[key]) for key in ("ledger", "audit")}
+            own |= {"execution": Execution(**own["execution"])}
         except TypeError as error:
-            raise DamagedRunError(f"{path}: ledger or execution is incomplete. {_MEND}") from error
+            raise DamagedRunError(f"{path}: ledger, audit or execution is incomplete. {_MEND}") from error
         return cls(**own, extra=value)
 
 
@@ -143,6 +145,7 @@ _KINDS: dict[str, Any] = {
     "packages": dict,
     "revision": str,
     "ledger": dict,
+    "audit": dict,
     "error": str | None,
     "execution": dict,
 }
