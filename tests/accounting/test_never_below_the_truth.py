@@ -70,7 +70,7 @@ def pairs_of(release: SampledGaussian, relation: Relation) -> list[Pair]:
 @pytest.mark.parametrize("accountant", get_args(Accountant))
 @pytest.mark.parametrize("relation", get_args(Relation))
 @pytest.mark.parametrize("sampling", get_args(Sampling))
-@settings(SETTINGS, max_examples=3)
+@settings(SETTINGS, max_examples=2)
 @given(data=st.data())
 def test_one_sampling(sampling: Sampling, relation: Relation, accountant: Accountant, data: st.DataObject) -> None:
     composition = {data.draw(releases(sampling)): data.draw(st.integers(1, 80))}
@@ -135,23 +135,24 @@ def accepted_above_the_truth_or_refused(
 
 
 def can_be_mended(message: str, asked: dict[str, str], refusal: Callable[[dict[str, str]], str | None]) -> bool:
-    """Whether doing what messages say leads to something accepted, in at most three changes."""
-    open_ends = [(message, asked)]
-    for _ in range(3):
-        following = [changed for said, settings in open_ends for changed in mends(said, settings)]
-        open_ends = []
-        for changed in following[:6]:
-            answer = refusal(changed)
-            if answer is None:
-                return True
-            open_ends.append((answer, changed))
+    """Whether doing what messages say leads, complaint by complaint, to something accepted."""
+    untried, tried = list(mends(message, asked))[::-1], [asked]
+    while untried and len(tried) < 40:
+        settings = untried.pop()
+        if settings in tried:
+            continue
+        answer = refusal(settings)
+        if answer is None:
+            return True
+        tried.append(settings)
+        untried += list(mends(answer, settings))[::-1]
     return False
 
 
 def mends(message: str, settings: dict[str, str]) -> Iterator[dict[str, str]]:
     """``settings`` with what the message says: a key that it names dropped, or one or all of its key=value set."""
     if "drop" in message.lower():
-        for key in settings:
+        for key in sorted(settings, key=len, reverse=True):
             if key in message or key.split(".")[-1] in message.lower().split("drop")[1]:
                 yield {other: value for other, value in settings.items() if other != key}
     wanted = re.findall(r"\b([a-z]+(?:\.[a-z_]+)?)=([a-z_]+\b|N\b)", message)
@@ -279,14 +280,36 @@ def experiment_above_the_truth_or_refused(given: dict[str, str]) -> None:
     assert can_be_mended(message, given, refusal), f"{message} ({given})"
 
 
-@settings(SETTINGS, max_examples=16)
+@pytest.mark.parametrize("relation", get_args(Relation))
+@pytest.mark.parametrize("sampling", get_args(CohortKind))
+def test_client_level_experiments_of_every_sampling(sampling: str, relation: str) -> None:
+    """One of ten clients for 40 rounds, where a wrong law shows most; judged by the accountant that fedpriv chooses."""
+    numbers = {"sampling.cohort": "1", "sampling.cap": "1", "sampling.separation": "3"}
+    given = {
+        "privacy": "central",
+        "sampling": sampling,
+        "privacy.relation": relation,
+        "rounds": "40",
+        "privacy.noise_multiplier": "1.2",
+        "privacy.delta": "1e-5",
+        **{key: numbers[key] for key in NEEDED.get(sampling, ("sampling.cohort",))},
+    }
+    if (sampling, relation) == ("fixed_size", "add_or_remove_one"):
+        with pytest.raises(ConfigError, match="no add-or-remove-one guarantee"):
+            assembled(given)
+        return
+    stated, true = stated_and_true(assembled(given))
+    assert stated >= true > 0
+
+
+@settings(SETTINGS, max_examples=12)
 @given(given=overrides())
 def test_experiments(given: dict[str, str]) -> None:
     experiment_above_the_truth_or_refused(given)
 
 
 @pytest.mark.slow
-@settings(SETTINGS, max_examples=800)
+@settings(SETTINGS, max_examples=300)
 @given(given=overrides())
 def test_very_many_experiments(given: dict[str, str]) -> None:
     experiment_above_the_truth_or_refused(given)
@@ -326,13 +349,10 @@ TENTH_OFF = gaussian_of("poisson", 1.5 / 1.1, rate=0.1, population=0, cohort=0)
 def test_planted_faults_are_caught(
     claimed: SampledGaussian, claimed_relation: Relation, ran: SampledGaussian, relation: Relation
 ) -> None:
-    for rounds in (20, 200):
-        stated = epsilon({claimed: rounds}, delta=1e-5, relation=claimed_relation, accountant="pld").value
-        assert stated < true_epsilon({ran: rounds}, 1e-5, relation)
-        honest = epsilon(
-            {ran: rounds}, delta=1e-5, relation=relation, accountant="rdp" if ran.sampling == "fixed_size" else "pld"
-        )
-        assert honest.value >= true_epsilon({ran: rounds}, 1e-5, relation)
+    rounds, true = 40, true_epsilon({ran: 40}, 1e-5, relation)
+    assert epsilon({claimed: rounds}, delta=1e-5, relation=claimed_relation, accountant="pld").value < true
+    judge: Accountant = "rdp" if ran.sampling == "fixed_size" else "pld"
+    assert epsilon({ran: rounds}, delta=1e-5, relation=relation, accountant=judge).value >= true
 
 
 def test_per_step_client_rate_times_example_rate_is_caught() -> None:
