@@ -342,3 +342,11 @@ def test_opacus_is_imported_only_when_asked_and_the_types_need_no_library() -> N
         "import fedpriv.accounting.accountants; assert 'opacus' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("q", "z", "steps", "delta"), [(1e-3, 1.0, 1000, 1e-13), (1e-2, 1.0, 100, 1e-14)])
+def test_prv_breaks_down_where_its_rounding_would_decide(q, z, steps, delta):
+    """There it would state an epsilon whose true delta is 1.3 and 2.2 times the one asked for."""
+    release = SampledGaussian(noise_multiplier=z, sampling="poisson", rate=q, population=0, cohort=0)
+    with pytest.raises(ConfigError, match="accountant=pld"):
+        epsilon({release: steps}, delta=delta, relation="add_or_remove_one", accountant="prv")

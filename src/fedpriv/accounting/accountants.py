@@ -6,6 +6,7 @@ whichever accountant was asked; a fast Rényi bound serves progress bars and bra
 
 import heapq
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,7 @@ _PLD_ERROR, _ROUGH_PLD_ERROR = 3.5e-4, 5e-3  # aimed at, absolute, always upward
 _PLD_STEP_POINTS, _PLD_POINTS = 100_000, 4_000_000  # half a second, and half a gigabyte
 _ROUGH_STEP_POINTS, _ROUNDED_STEP_POINTS = 10_000, 30_000
 _PRV_POINTS = 4_000_000
+_PRV_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,9 @@ def _prv(key: Key, delta: float, relation: Relation) -> Epsilon:
     from opacus.accountants import PRVAccountant
 
     steps = sum(times for _, times in key)
+    rounding = _PRV_ROUNDING + 4 * sys.float_info.epsilon * steps  # of its convolutions, which delta pays for
+    if rounding > delta / 2:
+        raise _broke_down("prv", f"delta {delta:.2g} is near its rounding")
     # Its domain and mesh (Gopi et al. 2021, remark 5.6), with its eps_error 0.01 and delta_error delta / 1000
     reach = _fast(key, delta / 4000, relation) + 3
     points = 2 * reach / 0.01 * math.sqrt(steps * math.log(12_000 / delta) / 2)
@@ -303,7 +308,7 @@ def _prv(key: Key, delta: float, relation: Relation) -> Epsilon:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            value = float(accountant.get_epsilon(delta))
+            value = float(accountant.get_epsilon(delta - rounding))
         except (ArithmeticError, ValueError, RuntimeError, IndexError, MemoryError) as error:
             raise _broke_down("prv", error) from error
     if not math.isfinite(value):
