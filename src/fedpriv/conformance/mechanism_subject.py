@@ -72,12 +72,19 @@ class MechanismSubject(ABC):
             self._samplers[seed] = self._make_sampler(streams_of(seed))
         return self._samplers[seed].cohort(round_number)
 
-    def noise(self, *, seed: int, round_number: int, client: int, size: int) -> np.ndarray:
+    def noise(self, *, seed: int, round_number: int, attempt: int, client: int, size: int) -> np.ndarray:
         """What is released of a round in which ``client`` is asked and contributes nothing."""
         start = {"rest": np.zeros(size, dtype=np.float32)}
-        federation = self.federation(start, seed=seed, permit=_nowhere, round=round_number - 1, attempt=0)
+        federation = self.federation(start, seed=seed, permit=_nowhere, round=round_number - 1, attempt=attempt)
         release = federation.play(Round(asked=(client,), reports=()))
         return np.asarray(release.get(client, release.get(SERVER)))
+
+    def stated(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
+        return self._watched.entry(round_number=round_number, attempt=attempt, cohort=cohort)
+
+    @cached_property
+    def _watched(self) -> Mechanism:
+        return self.mechanism(0)
 
     def mechanism(self, seed: int) -> Mechanism:
         """A fresh one."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .subject import SERVER, Release, Report, Round, Script, Subject
+from .subject import SERVER, Release, Report, Round, SamplesCohorts, Script, Subject
 
 READ = 3  # planted coordinates that properties read
 ASIDE = np.array([0.0, 0.0, 0.0, 1e-3])  # a contribution to none of them; zero would be a case of its own
@@ -15,6 +15,7 @@ _PLANTED = len(ASIDE)
 _PLAYS = 400
 _SURE = 6.0  # standard errors
 _EXAMPLES = 9
+_SAME_SIZE = 1e-3
 FINE, COARSE = 120, 1  # rows of each layer: enough noise for a percent, or just enough to tell it from what moved
 
 
@@ -88,7 +89,7 @@ class Stage:
         *,
         lost: Collection[int] = (),
         examples: Mapping[int, int] | None = None,
-        dense: float = 0.0,
+        dense: float | Mapping[int, float] = 0.0,
         counted: Mapping[int, float] | None = None,
     ) -> Round:
         """What each unit contributes.
@@ -97,14 +98,15 @@ class Stage:
             parts: unit j's contribution, shape (4,); None: it is not asked (an example: not there).
             lost: units that are asked and do not arrive.
             examples: unit -> number of examples that it says it has, where it is another than the others'.
-            dense: norm of what every unit adds along the rest.
+            dense: norm of what every unit, or each of these, adds along the rest.
             counted: unit -> what it adds to the integers.
         """
+        along_rest = (lambda unit: dense.get(unit, 0.0)) if isinstance(dense, Mapping) else lambda unit: dense
         asked = [unit for unit, part in enumerate(parts) if part is not None]
         reports = tuple(
             Report(
                 client=unit if self._by_client else 0,
-                update=self._update(part, dense, (counted or {}).get(unit, 0.0)),
+                update=self._update(part, along_rest(unit), (counted or {}).get(unit, 0.0)),
                 num_examples=(examples or {}).get(unit, _EXAMPLES),
             )
             for unit, part in enumerate(parts)
@@ -119,6 +121,22 @@ class Stage:
     @property
     def units(self) -> int:
         return self.subject.claim.cohort
+
+    @property
+    def most(self) -> int:
+        """As many units as a round may have: twice the expected ones, where their number is by chance."""
+        claim, subject = self.subject.claim, self.subject
+        if not of_server(subject) or "add_or_remove_one" not in claim.sensitivity:
+            return claim.cohort
+        if not isinstance(subject, SamplesCohorts):
+            return 2 * claim.cohort
+        law = subject.accounted_sampling
+        return max(claim.cohort, min(2 * claim.cohort, law.population, law.cap or law.population))
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the clipping norm is, and with it the noise."""
+        return self.subject.claim.target_quantile is None
 
     @property
     def _by_client(self) -> bool:
@@ -152,20 +170,27 @@ class Stage:
         return np.stack([(first[k] - second[k]) / math.sqrt(2) for k in sorted(first)])
 
     def moved(self, *rounds: Round) -> Mapping[int, np.ndarray]:
-        """Releaser -> what the last round moved along the coordinates to be read, noise apart, shape (3,)."""
+        """Releaser -> what the last round moved, noise apart: along the coordinates to be read, then along the rest.
+
+        The rest is left out where clipping adapts, and where coins do not repeat. There nothing may be ``dense``.
+        """
         if not self.coins_repeat:
             plays = [self.play(rounds, seed=seed)[-1] for seed in range(_PLAYS)]
             return {k: np.mean([play[k][:READ] for play in plays], axis=0) for k in plays[0]}
         release, reference = self.play(rounds, seed=0)[-1], self._reference(rounds)
+        fixed, dense = self.fixed, any(report.update["bias"].any() for report in rounds[-1].reports)
         found = {}
         for k, movement in release.items():
-            noise = reference[k][self.rest]
+            noise, rest = reference[k][self.rest], movement[self.rest]
             if noise.any() and not movement.any():
                 raise BrokenReleaseError("nothing is released, or without noise, because of what one unit sends")
-            scale = float(movement[self.rest] @ noise / (noise @ noise)) if noise.any() else 1.0
-            if not np.allclose(movement[self.rest], scale * noise, rtol=0, atol=1e-3 * _rms(noise)):
+            scale = 1.0 if dense or not noise.any() else float(rest @ noise / (noise @ noise))
+            if not dense and not np.allclose(rest, scale * noise, rtol=0, atol=1e-3 * _rms(noise)):
                 raise BrokenReleaseError("the noise of the same coins depends on what clients send, in more than size")
-            found[k] = movement[:READ] - scale * reference[k][:READ]
+            if fixed and abs(scale - 1) > _SAME_SIZE:
+                raise BrokenReleaseError(f"noise has {scale:.4g} times its size because of what clients send")
+            read = movement[:READ] - scale * reference[k][:READ]
+            found[k] = np.concatenate([read, rest - noise]) if fixed else read
         return found
 
     def difference(self, left: Sequence[Round], right: Sequence[Round]) -> float:
@@ -183,7 +208,7 @@ class Stage:
     def slack(self) -> float:
         """By how much a measured movement may exceed a claimed one: rounding, and what averages leave open."""
         claim = self.subject.claim
-        rounding = 1e-4 * max(claim.sensitivity.values(), default=0.0) + 1e-6 * claim.noise_std
+        rounding = 1e-4 * max(claim.sensitivity.values(), default=0.0) + 1e-5 * claim.noise_std
         return rounding if self.coins_repeat else rounding + _SURE * claim.noise_std * math.sqrt(2 / _PLAYS)
 
     def _reference(self, rounds: Sequence[Round]) -> Release:

@@ -207,6 +207,19 @@ class PromisesEpsilon(Protocol):
 class KeysItsNoise(Protocol):
     """Draws noise as a function of numbers that can be given freely, beyond what a script can reach."""
 
-    def noise(self, *, seed: int, round_number: int, client: int, size: int) -> np.ndarray:
-        """What ``client`` (or ``SERVER``) adds to a release of ``size`` zeros in that round: float64, shape (size,)."""
+    def noise(self, *, seed: int, round_number: int, attempt: int, client: int, size: int) -> np.ndarray:
+        """What ``client`` (or ``SERVER``) adds to a release of ``size`` zeros in that round: float64, shape (size,).
+
+        Args:
+            attempt: how often the round was begun before, and lost.
+        """
+        ...
+
+
+@runtime_checkable
+class StatesReleases(Protocol):
+    """Says what it would write down of any round."""
+
+    def stated(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
+        """The ledger's entry of a round that asks these clients (ids, sorted); None where it would write none."""
         ...

@@ -1,17 +1,21 @@
 """What leaves is paid for, also across a resume."""
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from fedpriv.accounting.ledger import ReleaseEntry
 
 from ..judging import P_VALUE, strongest_correlation
-from ..stage import COARSE, Stage, along
-from ..subject import SERVER, KeepsLedger, Script, Subject
+from ..stage import COARSE, Stage, along, of_server
+from ..subject import SERVER, KeepsLedger, KeysItsNoise, SamplesCohorts, Script, StatesReleases, Subject
 from ..verdict import Finding, judged, not_applicable
+
+_ROUNDS, _ATTEMPTS, _COORDINATES = 50, 3, 400
 
 
 def ledger(subject: Subject) -> Finding:
-    """After a crash between release and checkpoint, every distinct release has an entry, and none shares its noise."""
+    """After crashes between release and checkpoint all is paid, with noise of its own, and entries say the same."""
     if not isinstance(subject, KeepsLedger):
         return not_applicable("it keeps no ledger: whatever a resumed run has released before is up to others")
     stage = Stage(subject=subject, rows=8 * COARSE)
@@ -26,11 +30,63 @@ def ledger(subject: Subject) -> Finding:
     lost, again = (movement[stage.rest] for movement in seen[1:3])
     shared, p = strongest_correlation([lost, again])
     same = bool(np.array_equal(seen[1], seen[2]))
-    return judged(
-        paid >= distinct and (same or p > P_VALUE),
+    told = (
         f"{distinct} distinct releases, {paid} entries; the lost round and its repetition share noise of correlation "
-        f"{shared:.3g} (p = {p:.2g})",
+        f"{shared:.3g} (p = {p:.2g})"
     )
+    right = paid >= distinct and (same or p > P_VALUE)
+    for check in (_later_attempts, _other_statements):
+        if (wrong := check(subject)) is not None:
+            told, right = f"{told}; {wrong}", False
+    return judged(right, told)
+
+
+def _later_attempts(subject: Subject) -> str | None:
+    """Whether a round that is lost more than once is begun with other noise each time."""
+    if not isinstance(subject, KeysItsNoise):
+        return None
+    noises = [
+        subject.noise(seed=103, round_number=2, attempt=attempt, client=0, size=_COORDINATES)
+        for attempt in range(_ATTEMPTS)
+    ]
+    shared, p = strongest_correlation(noises)
+    return None if p > P_VALUE else f"of {_ATTEMPTS} attempts at one round two share noise of correlation {shared:.3g}"
+
+
+def _other_statements(subject: Subject) -> str | None:
+    """Whether entries say the same in every round, attempt and cohort: the claim is that of the first."""
+    if not isinstance(subject, StatesReleases) or not isinstance(subject, SamplesCohorts):
+        return None
+    several = subject.claim.cohort if of_server(subject) else 2
+    everybody = np.arange(min(several, subject.accounted_sampling.population), dtype=np.int64)
+    cohorts = {"nobody": everybody[:0], "one client": everybody[:1], "many": everybody}
+    if "add_or_remove_one" not in subject.claim.sensitivity:
+        del cohorts["nobody"]
+    first = None
+    for number in range(1, _ROUNDS + 1):
+        for attempt in range(_ATTEMPTS):
+            for told, cohort in cohorts.items():
+                entry = subject.stated(round_number=number, attempt=attempt, cohort=cohort)
+                where = f"round {number}, attempt {attempt}, {told}"
+                if entry is None:
+                    if of_server(subject) or len(cohort):
+                        return f"no entry is written of {where}"
+                    continue
+                if (entry.round, entry.attempt) != (number, attempt):
+                    return f"the entry of {where} names round {entry.round}, attempt {entry.attempt}"
+                stated = _terms(entry)
+                if stated is not None and stated != (first := first or stated):
+                    return f"the entry of {where} says other than that of round 1"
+    return None
+
+
+def _terms(entry: ReleaseEntry) -> Hashable:
+    """What an entry charges the server's release for, or client 0; None where it is not there."""
+    named = isinstance(entry.clients, str)
+    charged = [(release, steps) for client, release, steps in entry.releases() if named or client == 0]
+    terms = entry.noise_law, entry.sensitivity, entry.sampling, entry.population, entry.group
+    numbers = (entry.noise_std, entry.noise_multiplier, entry.cohort) if named else ()
+    return (*terms, *numbers, *charged) if charged else None
 
 
 def _participants(entry: ReleaseEntry) -> set[int]:

@@ -1,14 +1,16 @@
 """The noise of a release: how much, of which law, and independent of what."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..judging import P_VALUE, follows, same_spread, spread, strongest_correlation
-from ..stage import ASIDE, COARSE, FINE, Stage, along, noise_of, of_server
-from ..subject import KeysItsNoise, Round, Subject
+from ..stage import ASIDE, COARSE, FINE, Stage, across, along, noise_of, of_server
+from ..subject import Claim, KeysItsNoise, Round, Subject
 from ..verdict import Finding, judged, not_applicable
 
+_MANY, _FEW = (*range(1, 65), 1000, 10000), 400  # rounds, and coordinates of each
 _RELEASERS = 4  # of those that release, so many are looked at
 _OTHER_COINS = 2**32
 _TOGETHER = "all parameters together"
@@ -20,10 +22,34 @@ def noise_std(subject: Subject) -> Finding:
     first = claimed_noise(stage, [stage.ordinary(dense=1e-2)])
     if first.verdict == "fails" or subject.claim.target_quantile is not None:  # then it is for ``adaptive_noise``
         return first
-    later = {number: claimed_noise(stage, [stage.ordinary()] * number) for number in (2, 3)}
-    wrong = {number: finding for number, finding in later.items() if finding.verdict == "fails"}
-    shown = "".join(f"; in round {number} {finding.evidence}" for number, finding in wrong.items())
-    return judged(not wrong, f"{first.evidence}{shown or '; rounds 2 and 3 alike'}")
+    others = {told: claimed_noise(stage, rounds) for told, rounds in _other_rounds(stage)}
+    if isinstance(subject, KeysItsNoise):
+        others[f"in {len(_MANY)} rounds to round {max(_MANY)}"] = _claimed_in_many_rounds(subject, subject.claim)
+    wrong = {told: finding for told, finding in others.items() if finding.verdict == "fails"}
+    shown = "".join(f"; {told} {finding.evidence}" for told, finding in wrong.items())
+    return judged(not wrong, first.evidence + (shown or f"; alike {', '.join(others)}"))
+
+
+def _claimed_in_many_rounds(subject: KeysItsNoise, claim: Claim) -> Finding:
+    """Coarser, since each has few coordinates."""
+    p_values = {
+        number: same_spread(noise, claim.noise_std, law=claim.noise_law, of_differences=False)
+        for number, noise in zip(_MANY, _noises_of_many_rounds(subject), strict=True)
+    }
+    worst = min(p_values, key=lambda number: p_values[number])
+    return judged(p_values[worst] * len(_MANY) > P_VALUE, f"round {worst} has other noise (p = {p_values[worst]:.2g})")
+
+
+def _other_rounds(stage: Stage) -> Iterator[tuple[str, list[Round]]]:
+    yield from ((f"in round {number}", [stage.ordinary()] * number) for number in (2, 3))
+    large = [across(1e6)] * stage.units
+    yield "where all are large", [stage.round(large)]
+    yield "where all are large everywhere", [stage.round(large, dense=1e6)]
+    if of_server(stage.subject) and stage.units > 1:
+        for arrive in sorted({1, max(1, stage.units // 3)}):
+            yield f"with {arrive} of {stage.units} there", [stage.round(large, lost=range(arrive, stage.units))]
+    if stage.most > stage.units:
+        yield f"with {stage.most}", [stage.round([across(1e6)] * stage.most)]
 
 
 def claimed_noise(stage: Stage, rounds: list[Round]) -> Finding:
@@ -83,7 +109,16 @@ def noise_independent_rounds(subject: Subject) -> Finding:
     rounds = 6
     releases = stage.play([stage.ordinary()] * rounds, seed=41)
     largest, p = strongest_correlation([noise_of(release, stage) for release in releases])
-    return judged(p > P_VALUE, f"largest correlation of two of {rounds} rounds {largest:.3g}, p = {p:.2g}")
+    told = f"largest correlation of two of {rounds} rounds {largest:.3g}, p = {p:.2g}"
+    if p <= P_VALUE or not isinstance(subject, KeysItsNoise):
+        return judged(p > P_VALUE, told)
+    many = _noises_of_many_rounds(subject)
+    largest, p = strongest_correlation(many)
+    return judged(p > P_VALUE, f"{told}; of {len(many)}, up to round {max(_MANY)}, {largest:.3g}, p = {p:.2g}")
+
+
+def _noises_of_many_rounds(subject: KeysItsNoise) -> list[np.ndarray]:
+    return [subject.noise(seed=43, round_number=number, attempt=0, client=0, size=_FEW) for number in _MANY]
 
 
 def noise_independent_clients(subject: Subject) -> Finding:
@@ -112,7 +147,8 @@ def seeds(subject: Subject) -> Finding:
         told += ", rounds 3 and 3 + 2^32 of client 1"
         size = vectors[0].size
         for round_number, client in ((3, 1), (3 + _OTHER_COINS, 1)):
-            vectors.append(subject.noise(seed=1, round_number=round_number, client=client, size=size))
+            key = {"round_number": round_number, "attempt": 0, "client": client}
+            vectors.append(subject.noise(seed=1, **key, size=size))
     largest, p = strongest_correlation(vectors)
     return judged(p > P_VALUE, f"largest correlation of any two {largest:.3g}, p = {p:.2g} ({told})")
 

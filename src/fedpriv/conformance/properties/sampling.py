@@ -25,13 +25,20 @@ def sampling(subject: Subject) -> Finding:
     if not isinstance(subject, SamplesCohorts):
         return not_applicable("it draws no cohorts, or shows none")
     law = subject.accounted_sampling
-    drawn = np.zeros((ROUNDS, law.population), dtype=np.float32)
-    for row in range(ROUNDS):
-        drawn[row, subject.cohort(row + 1, seed=121)] = 1
+    drawn, other = (_drawn(subject, law, seed=seed) for seed in (121, 122))
     checks = [found for check in _CHECKS for found in check(drawn, law)]
+    checks += _same_in_another_run(drawn, other, law)
     wrong = [told for told, right in checks if not right]
     shown = "; ".join(wrong or [told for told, _ in checks])
     return judged(not wrong, f"{ROUNDS} cohorts, accounted as {law.kind}: {shown}")
+
+
+def _drawn(subject: SamplesCohorts, law: CohortSampling, *, seed: int) -> np.ndarray:
+    """Which clients each round asks: 0 or 1, shape (rounds, population)."""
+    drawn = np.zeros((ROUNDS, law.population), dtype=np.float32)
+    for row in range(ROUNDS):
+        drawn[row, subject.cohort(row + 1, seed=seed)] = 1
+    return drawn
 
 
 def _turns(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
@@ -97,15 +104,54 @@ def _pairs(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
 
 
 def _repetitions(drawn: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
-    """A cohort says nothing of the next one."""
-    if law.rate == 1 or law.separation > 1 or law.kind == "capped_poisson":
+    """A cohort says nothing of another round's."""
+    if law.rate == 1:
         return
-    again = float((drawn[1:] * drawn[:-1]).sum())
-    q, steps = law.rate, ROUNDS - 1
-    expected = law.population * steps * q**2
-    variance = law.population * (steps * (q**2 - q**4) + 2 * (steps - 1) * (q**3 - q**4))
-    right = abs(again - expected) <= _SURE * math.sqrt(variance) + 10
-    yield f"in two rounds running {again / (law.population * steps):.4g}, claimed {q**2:.4g}", right
+    excess, variance = _overlaps(drawn, drawn, law)
+    lags = np.arange(1, ROUNDS)
+    sums, variances = (np.array([np.trace(matrix, offset=lag) for lag in lags]) for matrix in (excess, variance))
+    # the largest of 2,000 lags: two standard errors more than for one
+    off = np.abs(sums) / ((_SURE + 2) * np.sqrt(variances) + 10)
+    lag = int(lags[off.argmax()])
+    yield f"cohorts {lag} rounds apart share {sums[lag - 1]:+.4g} clients beside chance", bool(off.max() <= 1)
+    yield _most_alike("two rounds", np.triu(excess, k=1), variance, drawn, drawn, law)
+
+
+def _same_in_another_run(drawn: np.ndarray, other: np.ndarray, law: CohortSampling) -> Iterator[Checked]:
+    """Who is drawn is secret: another seed's cohorts tell nothing of it."""
+    if law.rate == 1:
+        return
+    excess, variance = _overlaps(drawn, other, law)
+    shared, deviation = np.trace(excess), math.sqrt(np.trace(variance))
+    right = bool(abs(shared) <= _SURE * deviation + 10)
+    yield f"two seeds' cohorts of a round share {shared / ROUNDS:+.3g} clients beside chance", right
+    yield _most_alike("two seeds' cohorts", excess, variance, drawn, other, law)
+
+
+def _overlaps(left: np.ndarray, right: np.ndarray, law: CohortSampling) -> tuple[np.ndarray, np.ndarray]:
+    """Clients that two rounds share beside chance, and the variance of it; zero for rounds of different turns.
+
+    Given their sizes, any two cohorts of the same turn are exchangeable draws: the overlap is hypergeometric.
+    """
+    turns = np.array([law.turn(row + 1) for row in range(ROUNDS)])
+    pool = np.array([len(range(turn, law.population, law.separation)) for turn in turns], dtype=np.float64)
+    same = turns[:, None] == turns[None, :]
+    m, n = left.sum(axis=1, dtype=np.float64)[:, None], right.sum(axis=1, dtype=np.float64)[None, :]
+    expected = m * n / pool[:, None]
+    variance = expected * (1 - m / pool[:, None]) * (pool[:, None] - n) / np.maximum(pool - 1, 1)[:, None]
+    return np.where(same, left @ right.T - expected, 0.0), np.where(same, np.maximum(variance, 0.0), 0.0)
+
+
+def _most_alike(
+    told: str, excess: np.ndarray, variance: np.ndarray, left: np.ndarray, right: np.ndarray, law: CohortSampling
+) -> Checked:
+    """The two cohorts that are most alike, by the hypergeometric tail, after Bonferroni."""
+    scores = excess / np.sqrt(np.maximum(variance, 1e-12))
+    i, j = np.unravel_index(np.where(variance > 0, scores, 0.0).argmax(), excess.shape)
+    pool = len(range(law.turn(int(i) + 1), law.population, law.separation))
+    m, n, both = left[i].sum(), right[j].sum(), (left[i] * right[j]).sum()
+    p = min(1.0, float(stats.hypergeom.sf(both - 1, pool, m, n)) * excess.size)
+    return f"of {told} most alike p = {p:.2g}", p > P_VALUE
 
 
 def _turns_of(client: int, law: CohortSampling) -> int:
