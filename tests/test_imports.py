@@ -48,7 +48,7 @@ ROOMS: dict[str, set[str]] = {
     "config": BASICS | {"config_checks", "config_schema", "config_words"},
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"accounting", "records"},
-    "progress": {"records", "reports"},
+    "progress": {"accounting", "records", "reports"},
     "interactive": BASICS | {"config", "experiment", "progress", "records", "targets"},
     "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
     "sweeps": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"cli", "__main__", "__init__"},

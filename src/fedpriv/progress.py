@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fedpriv.accounting.printed import upwards
 from fedpriv.records.run_record import RunRecord
 from fedpriv.reports.show import headline
 
@@ -81,6 +82,7 @@ def _numbers(row: Mapping[str, Any]) -> str:
     shown = {
         "loss": row["diagnostic_train_loss"],
         headline.removeprefix("test_"): row.get(headline),
-        "epsilon <=": row["epsilon"],
     }
-    return "  ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
+    told = [f"{name} {value:.3f}" for name, value in shown.items() if value is not None]
+    spent = [] if row["epsilon"] is None else [f"epsilon <= {upwards(row['epsilon'], 4)}"]
+    return "  ".join([*told, *spent])

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedpriv.accounting.guarantee import Guarantee, state_guarantee
-from fedpriv.accounting.ledger import LedgerTables
+from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
 from fedpriv.accounting.printed import upwards
 from fedpriv.accounting.statement import markdown, whole_statement
 from fedpriv.accounting.terms import Terms
@@ -64,10 +64,18 @@ def verify(path: Path) -> Verdict:
         return Verdict(False, (chain, old))
     except ConfigError as error:
         return Verdict(False, (chain, f"FAILS  the guarantee cannot be recomputed: {error}"))
-    wrong = [*_wrong_record(record, earned), *_wrong_files(folder, record, earned, terms)]
+    wrong = [*_unpaid(record, entries), *_wrong_record(record, earned), *_wrong_files(folder, record, earned, terms)]
     if wrong:
         return Verdict(False, (chain, *(f"FAILS  {line}" for line in wrong)))
     return Verdict(True, (chain, f"holds  {_summary(record, earned)}"))
+
+
+def _unpaid(record: RunRecord, entries: Sequence[ReleaseEntry]) -> Iterator[str]:
+    """At client level every round releases, that of an empty cohort too."""
+    if not entries or entries[0].unit != "client":
+        return
+    if missing := sorted(set(range(1, record.rounds + 1)) - {entry.round for entry in entries}):
+        yield f"run.json tells of {record.rounds} rounds, but the ledger has no entry of round {missing[0]}"
 
 
 def _never_started(folder: RunFolder, record: RunRecord, chain: str) -> Verdict:

@@ -368,10 +368,11 @@ def test_a_clients_own_epsilon_depends_on_its_size() -> None:
 
 
 def test_capped_poisson_cohorts_cost_more() -> None:
-    """Arnold et al. 2025 (arXiv 2508.15089): 1000 clients, q 0.05, cap 60; z 1, 100 rounds, delta 1e-3: not 2.19."""
+    """arXiv 2508.15089: 1000 clients (the larger of two neighbours), q 0.05, cap 60; z 1, 100 rounds, delta 1e-3."""
     assert value({poisson(0.05, 1.0): 100}, 1e-3) == pytest.approx(2.19, abs=5e-3)
     drawn = {of_population("capped_poisson", 60, 1000, 0.05, 1.0): 100}
-    assert value(drawn, 1e-3) == pytest.approx(5.14, abs=5e-3)
+    assert value(drawn, 1e-3, "zero_out") == pytest.approx(5.14, abs=5e-3)
     library = PLDAccountant(value_discretization_interval=1e-3)
     library.compose(dp_accounting.TruncatedSubsampledGaussianDpEvent(1000, 0.05, 60, 1.0), 100)
-    assert value(drawn, 1e-3) == pytest.approx(library.get_epsilon(1e-3), abs=2e-3)
+    assert value(drawn, 1e-3, "zero_out") == pytest.approx(library.get_epsilon(1e-3), abs=2e-3)
+    assert value(drawn, 1e-3) == pytest.approx(5.158, abs=5e-3)  # where one may be added to 1000

@@ -125,7 +125,9 @@ def test_what_is_assumed_may_be_another_sampling_than_the_one_that_ran():
 
 
 def test_at_example_level_each_client_has_its_own():
-    said = state_guarantee([of_examples(1), of_examples(2, clients=(3, 4))], terms=terms(mechanism="example"))
+    steps = {"min": 1, "max": 10}
+    started = terms(mechanism="example", noisy_steps_per_round=steps)
+    said = state_guarantee([of_examples(1), of_examples(2, clients=(3, 4))], terms=started)
     assert (said.unit, said.trust_model, said.population) == ("example", "local", 400)
     assert said.worst_client in (0, 3)
     assert (said.releases, said.participation_cap) == (28, 14)
@@ -155,6 +157,11 @@ def test_without_noise_or_releases_nothing_is_claimed(noise):
         ([entry(1, noise_law="laplace")], "nothing here adds up"),
         ([entry(1, group="tree")], "nothing here adds up"),
         ([of_examples(1)], "unit is example, but the run was started with central"),
+        ([entry(1), entry(2, rate=0.05)], "round 2 has population, cohort, turn and rate"),
+        ([entry(1, population=500)], "round 1 has"),
+        ([entry(1, turn=(0, 2))], "round 1 has"),
+        ([entry(1), entry(2, noise_std=5.0)], "noise_std is not"),
+        ([entry(1), entry(2, steps=0)], "no step"),
         ([entry(1, sampling="all", rate=1.0)], "sampling is all, but the run was started with poisson"),
     ],
 )

@@ -212,17 +212,21 @@ def _rdp(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
 
 def _pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
     bound = _fast(key, delta, relation)
-    fallback = "RDP upper bound (epsilon too large, or delta too small, for a PLD)"
     if bound > _LARGE:
-        plain = relation != "replace_one" and all(release.sampling != "capped_poisson" for release, _ in key)
-        renyi = _rdp(key, delta, relation, error).value if plain else bound
-        return Epsilon(min(bound, renyi), fallback)
+        return _instead_of_pld(key, delta, relation, error)
     composed, interval = _composed_pld(key, delta, relation, bound, error)
     with np.errstate(all="ignore"):
         value = composed.get_epsilon(delta)
     if not value <= bound:  # a delta near the float error of convolution gives infinity
-        return Epsilon(bound, fallback)
+        return _instead_of_pld(key, delta, relation, error)
     return Epsilon(value, f"PLD (dp-accounting {version('dp-accounting')}, discretisation {interval:.2g})")
+
+
+def _instead_of_pld(key: Key, delta: float, relation: Relation, error: float) -> Epsilon:
+    bound = _fast(key, delta, relation)
+    if relation != "replace_one" and all(release.sampling != "capped_poisson" for release, _ in key):
+        bound = min(bound, _rdp(key, delta, relation, error).value)
+    return Epsilon(bound, "RDP upper bound (epsilon too large, or delta too small, for a PLD)")
 
 
 def rough_pld(key: Key, *, delta: float, relation: Relation) -> ComposedLoss | None:
@@ -252,7 +256,7 @@ def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, erro
     for release, times in key:
         z, q = release.noise_multiplier, release.rate
         if release.sampling == "capped_poisson":
-            z, q = z / 2, max(q, truncation(release)[1])  # the widest of its mixture
+            z, q = z / 2, max(q, truncation(release, relation)[1])  # the widest of its mixture
         x = min(z**-2, 5.0)
         variance += times * q**2 * (4 * math.sinh(x) if relation == "replace_one" else math.expm1(x))
         reach = max(reach, math.log1p(q * math.expm1(min(10.5 / z + 0.5 / z**2, 700.0))))

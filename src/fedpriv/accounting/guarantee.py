@@ -11,6 +11,7 @@ from fedpriv.errors import ConfigError
 from .accountants import Composition, Epsilon, SampledGaussian
 from .budget import Accounting
 from .curve import Curve, delta_curve
+from .held_to_terms import check_entries
 from .ledger import ReleaseEntry, compositions
 from .printed import rounded_up, upwards
 from .renyi import sensitivity
@@ -162,7 +163,8 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
     entries = list(entries)
     if not entries:
         return None
-    first = _checked(entries, terms)
+    check_entries(entries, terms)
+    first = entries[0]
     accounting = accounting_of(terms)
     released = compositions(entries)
     epsilon, worst = accounting.worst(released)
@@ -220,22 +222,6 @@ def accounting_of(terms: Terms) -> Accounting:
     return Accounting(delta=terms.delta, relation=terms.relation, accountant=terms.accountant)
 
 
-def _checked(entries: list[ReleaseEntry], terms: Terms) -> ReleaseEntry:
-    """The first of entries that are all of one kind, the one that the terms name."""
-    kinds = {(e.mechanism, e.unit, e.noise_law, e.sensitivity, e.sampling, e.group) for e in entries}
-    first = entries[0]
-    if len(kinds) > 1 or first.noise_law != "gaussian" or first.group is not None:
-        raise ConfigError("The ledger mixes mechanisms, norms or samplings, or has noise that nothing here adds up.")
-    if first.unit != {"example": "example", "central": "client"}.get(terms.mechanism):
-        raise ConfigError(f"The ledger's unit is {first.unit}, but the run was started with {terms.mechanism}.")
-    if first.unit == "client" and first.sampling != terms.sampling_run["cohorts"]["kind"]:
-        raise ConfigError(
-            f"The ledger's sampling is {first.sampling}, but the run was started with "
-            f"{terms.sampling_run['cohorts']['kind']}."
-        )
-    return first
-
-
 def _library(accounting: Accounting, epsilon: Epsilon) -> str:
     by_opacus = accounting.accountant in ("prv", "opacus_rdp") and not epsilon.method.startswith("closed form")
     library = "opacus" if by_opacus else "dp-accounting"
@@ -249,7 +235,7 @@ def _assumed(releases: list[SampledGaussian]) -> dict[str, Any]:
         "kind": ", ".join(sorted(kinds)),
         "rate_max": max(release.rate for release in releases),
         "population": max(release.population for release in releases) or None,
-        "cohort": max(release.cohort for release in releases) or None,
+        "cap" if "capped_poisson" in kinds else "cohort": max(release.cohort for release in releases) or None,
     }
 
 

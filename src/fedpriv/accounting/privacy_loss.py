@@ -24,6 +24,7 @@ from fedpriv.accounting.sampled_gaussian import Relation, SampledGaussian
 
 _ROUNDOFF = 2 * sys.float_info.epsilon
 _TAIL = 1e-15  # dp-accounting's: mass that a composition may move to an infinite loss
+_CONVOLUTION = 3e-14  # what joining two compositions by a Fourier transform may round off any tail
 _REPLACE = AdjacencyType.REPLACE
 
 
@@ -56,6 +57,7 @@ def compose(composition: Sequence[tuple[SampledGaussian, int]], *, relation: Rel
         powers = [_power(pmf, times) for pmf in _release(release, relation, interval)]
         parts.append(PrivacyLossDistribution(*(pmf for pmf, _ in powers)))
         rounding += max(error for _, error in powers)
+    rounding += _CONVOLUTION * (len(parts) - 1)
     return ComposedLoss(reduce(PrivacyLossDistribution.compose, parts), rounding)
 
 
@@ -94,7 +96,7 @@ def _release(release: SampledGaussian, relation: Relation, interval: float) -> l
     plain = [_pmf(z, q, way, interval) for way in ways]
     if release.sampling != "capped_poisson":
         return plain
-    full, share = truncation(release)
+    full, share = truncation(release, relation)
     if full == 0 or share == 0:
         return plain
     pushed = _pmf(z / 2, share, _REPLACE, interval)

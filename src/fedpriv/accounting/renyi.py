@@ -110,12 +110,14 @@ def _replaced(q: float, z: float, orders: Curve) -> Curve:
     return _divergence(q, z, orders, replaced=True)
 
 
-def truncation(release: SampledGaussian) -> tuple[float, float]:
+def truncation(release: SampledGaussian, relation: Relation) -> tuple[float, float]:
     """Of a capped Poisson sample: chance that it is full without a unit, and then that unit's chance to be in it.
+
+    Counted in the larger of two neighbours: under add-or-remove-one that has one unit more than the population.
 
     As arXiv 2508.15089 has it, and dp-accounting's ``TruncatedSubsampledGaussianDpEvent``.
     """
-    n, q, cap = release.population, release.rate, release.cohort
+    n, q, cap = release.larger_population(relation), release.rate, release.cohort
     full = float(binom.sf(cap - 1, n - 1, q))
     return full, 0.0 if full == 0 else float(min(1.0, binom.sf(cap, n, q) * cap / full / n))
 
@@ -125,7 +127,7 @@ def _truncated(release: SampledGaussian, relation: Relation, orders: Curve) -> C
     sensitivity. The pair is dp-accounting's; moments of a mixture whose component is told are the mixed moments.
     """
     z, q = release.noise_multiplier, release.rate
-    full, share = truncation(release)
+    full, share = truncation(release, relation)
     plain = _replaced(q, z, orders) if relation == "replace_one" else _removed(q, z, orders)
     if full == 0:
         return plain

@@ -59,6 +59,10 @@ class SampledGaussian:
             if not math.isclose(self.rate, self.cohort / self.population, rel_tol=1e-9):
                 raise ConfigError(f"sampling rate {self.rate} is not {self.cohort} of {self.population}")
 
+    def larger_population(self, relation: Relation) -> int:
+        """Of two neighbours, where who joins a capped sample counts: the one with a unit added is the dearer."""
+        return self.population + (relation == "add_or_remove_one")
+
     def event(self, relation: Relation) -> "dp_accounting.DpEvent":
         """The release as a ``dp_accounting`` event, safe to hand to any of its accountants.
 
@@ -78,7 +82,8 @@ class SampledGaussian:
         if self.sampling == "poisson":
             return PoissonSampledDpEvent(self.rate, full)
         if self.sampling == "capped_poisson":
-            return TruncatedSubsampledGaussianDpEvent(self.population, self.rate, self.cohort, self.noise_multiplier)
+            larger = self.larger_population(relation)
+            return TruncatedSubsampledGaussianDpEvent(larger, self.rate, self.cohort, self.noise_multiplier)
         if self.sampling == "fixed_size":
             return SampledWithoutReplacementDpEvent(self.population, self.cohort, half)
         return half if relation == "replace_one" else full

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedpriv.accounting.planner import KEYS, Plan
-from fedpriv.accounting.printed import rounded_up
+from fedpriv.accounting.printed import rounded_up, upwards
 from fedpriv.errors import DataError
 
 _NOISE_STEPS, _ROUND_STEPS = (0.5, 0.5**0.5, 1.0, 2**0.5, 2.0), (0.25, 1.0, 4.0)
@@ -37,7 +37,7 @@ def _answer(plan: Plan) -> Table:
         "sampling": f"{plan.law.kind}, rate {plan.law.rate:.4g}",
         "relation": accounting.relation,
         "accountant": f"{accounting.accountant}: {plan.method}",
-        "delta": f"{accounting.delta:.4g} ({plan.delta_rule})",
+        "delta": f"{upwards(accounting.delta, 4)} ({plan.delta_rule})",
         "noise_multiplier": f"{plan.noise_multiplier:.6g}",
         "epsilon": rounded_up(plan.epsilon),
     }
@@ -63,7 +63,7 @@ def _deployed(plan: Plan) -> dict[str, dict[str, str]]:
         "population": f"{deployment.population:,}",
         "cohort": f"{deployment.cohort:,}",
         "sampling": f"{plan.law.kind}, rate {deployment.rate:.4g}",
-        "delta": f"{deployment.delta:.4g}",
+        "delta": upwards(deployment.delta, 4),
     }
     return {
         f"deployment, {how} (extrapolated)": {**shared, "noise_multiplier": f"{z:.6g}", "epsilon": rounded_up(epsilon)}
@@ -141,7 +141,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(
         f"{plan.law.kind}, {summed} {plan.cohort:,g} of {plan.request.population:,}, "
-        f"delta {plan.accounting.delta:.3g}, {plan.accounting.relation}",
+        f"delta {upwards(plan.accounting.delta, 3)}, {plan.accounting.relation}",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     left, right = figure.subplots(1, 2)

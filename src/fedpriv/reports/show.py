@@ -110,7 +110,7 @@ def _rounds_table(rounds: list[Mapping[str, Any]], *, headline_metric: str) -> T
         table.add_column(heading, justify="right")
     step = max(1, -(-len(rounds) // _ROUNDS_SHOWN))
     for row in [*rounds[:-1][::step], rounds[-1]]:
-        table.add_row(*(_text(row.get(key)) for key in columns.values()))
+        table.add_row(*(_said(key, row.get(key)) for key in columns.values()))
     return table
 
 
@@ -122,8 +122,13 @@ def _guarantee_table(guarantee: Mapping[str, Any]) -> Table:
         if key == "curve":
             value = _curve(value)
         if key != "threat_matrix":
-            table.add_row(key.replace("_", " "), escape(_readable_value(value)))
+            table.add_row(key.replace("_", " "), escape(_said(key, value)))
     return table
+
+
+def _said(key: str, value: Any) -> str:
+    """What bounds something is not printed below its value."""
+    return upwards(value, 6) if key in ("epsilon", "delta") and value is not None else _readable_value(value)
 
 
 def _readable_value(value: Any) -> str:

@@ -1,0 +1,63 @@
+"""Whether a ledger holds what its run was started to do: what is stated of one is then true of the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fedpriv.errors import ConfigError
+
+from .client_table import TabledClients
+from .ledger import ReleaseEntry
+from .sampling import CohortSampling
+from .terms import Terms
+
+_SAME = 1e-9  # relative
+
+
+def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
+    """Raise ConfigError for entries that nothing here adds up, or that are not what the terms say."""
+    kinds = {(e.mechanism, e.unit, e.noise_law, e.sensitivity, e.sampling, e.group) for e in entries}
+    first = entries[0]
+    if len(kinds) > 1 or first.noise_law != "gaussian" or first.group is not None:
+        raise ConfigError("The ledger mixes mechanisms, norms or samplings, or has noise that nothing here adds up.")
+    if first.unit != {"example": "example", "central": "client"}.get(terms.mechanism):
+        raise ConfigError(f"The ledger's unit is {first.unit}, but the run was started with {terms.mechanism}.")
+    steps = terms.noisy_steps_per_round
+    columns = {id(e.clients.table): e.clients.table for e in entries if isinstance(e.clients, TabledClients)}
+    listed = [e for e in entries if not isinstance(e.clients, TabledClients)]
+    for columns_of in (*columns.values(), *listed):
+        _check_columns(columns_of, sensitivity=first.sensitivity, most_steps=steps["max"])
+    if first.unit == "client":
+        _check_cohorts(entries, CohortSampling(**_law(terms)))
+
+
+def _law(terms: Terms) -> dict[str, Any]:
+    cohorts = terms.sampling_run["cohorts"]
+    return {key: cohorts[key] for key in ("kind", "population", "cohort", "separation", "cap")}
+
+
+def _check_columns(columns: object, *, sensitivity: float, most_steps: int) -> None:
+    """Of an entry or of a client table: one number said twice is the same number, and something was released."""
+    multiplier, std, steps = (
+        np.atleast_1d(np.asarray(getattr(columns, name), dtype=np.float64))
+        for name in ("noise_multiplier", "noise_std", "steps")
+    )
+    if not np.allclose(multiplier * sensitivity, std, rtol=_SAME, atol=0, equal_nan=True):
+        raise ConfigError("The ledger's noise_std is not its noise_multiplier times its sensitivity.")
+    if (steps < 1).any() or (steps > most_steps).any():
+        raise ConfigError(f"The ledger has a release of no step, or of more than the {most_steps} of a round.")
+
+
+def _check_cohorts(entries: Sequence[ReleaseEntry], law: CohortSampling) -> None:
+    expected = law.release(1.0)
+    if entries[0].sampling != law.kind:
+        raise ConfigError(f"The ledger's sampling is {entries[0].sampling}, but the run was started with {law.kind}.")
+    for entry in entries:
+        turn = None if law.separation == 1 else (law.turn(entry.round), law.separation)
+        drawn = entry.population, entry.cohort, entry.turn, entry.rate
+        if drawn != (law.population, expected.cohort, turn, law.rate):
+            raise ConfigError(
+                f"The ledger's round {entry.round} has population, cohort, turn and rate {drawn}, but the run was "
+                f"started with {law}."
+            )
