@@ -164,6 +164,7 @@ def test_few_kinds_of_clients_each_get_their_own_noise() -> None:
         assert 4.0 * (1 - 1e-3) <= own.value <= 4.0
 
 
+@pytest.mark.slow
 def test_many_unequal_clients_all_stay_within_the_target() -> None:
     rng = np.random.default_rng(5)
     sizes = np.maximum(1, np.round(rng.dirichlet(np.full(300, 0.5)) * 20_000)).astype(int)

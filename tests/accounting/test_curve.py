@@ -115,6 +115,7 @@ def test_every_curve_falls_and_runs_through_its_headline(rate, z, steps, delta, 
     assert all(0 < d <= 1 for d in deltas)
 
 
+@pytest.mark.slow
 def test_of_many_unequal_clients_the_curve_bounds_each():
     rng = np.random.default_rng(3)
     rates, noises = rng.uniform(0.02, 0.5, 70), rng.uniform(1, 2, 70)

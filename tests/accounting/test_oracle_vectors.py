@@ -145,6 +145,7 @@ def test_pld_of_compositions(rate: float, z: float, times: int, delta: float, re
     assert is_tight(value({sampled(rate, z): times}, delta, relation), [(pair_of(rate, z, relation), times)], delta)
 
 
+@pytest.mark.slow
 def test_every_accountant_of_a_mixed_composition() -> None:
     parts = [(0.02, 1.0, 500), (0.02, 2.0, 500), (0.05, 1.5, 200)]
     composition = {sampled(rate, z): times for rate, z, times in parts}

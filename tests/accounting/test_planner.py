@@ -82,6 +82,7 @@ def test_prv_of_the_reference() -> None:
 # --- solving back ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     rate=st.floats(0.005, 0.3),
@@ -101,6 +102,7 @@ def test_each_unknown_is_found_back(rate: float, z: float, rounds: int, relation
     assert make_plan(replace(asked, cohort=None, epsilon=epsilon)).cohort == asked.cohort
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     epsilon=st.floats(0.2, 20),

@@ -246,6 +246,7 @@ class MyStrategy(DifferentialPrivacyServerSideFixedClipping):
 """
 
 
+@pytest.mark.slow
 def test_a_strategy_in_a_file_of_the_current_folder_is_measured(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     command = [sys.executable, "-m", "fedpriv", "conformance", "mine:MyStrategy", "noise_multiplier=1.0", "--json"]
