@@ -15,6 +15,8 @@ from fedpriv.privacy.mechanisms import CentralGaussian
 from fedpriv.privacy.sampling import PoissonSampler
 from fedpriv.streams import Streams
 
+pytestmark = pytest.mark.slow
+
 _SAID = 9  # the weight of every client
 _CLIPPING_NORM = 1.0
 
