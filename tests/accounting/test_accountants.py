@@ -12,6 +12,7 @@ import pytest
 from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from releases import everybody, poisson
 
 from fedpriv.accounting.accountants import (
     Composition,
@@ -26,14 +27,6 @@ from fedpriv.accounting.accountants import (
 from fedpriv.accounting.renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve
 from fedpriv.accounting.sampled_gaussian import Accountant, Sampling, check_accountable
 from fedpriv.errors import ConfigError
-
-
-def poisson(rate: float, noise_multiplier: float) -> SampledGaussian:
-    return SampledGaussian(noise_multiplier=noise_multiplier, sampling="poisson", rate=rate, population=0, cohort=0)
-
-
-def everybody(noise_multiplier: float) -> SampledGaussian:
-    return SampledGaussian(noise_multiplier=noise_multiplier, sampling="all", rate=1.0, population=0, cohort=0)
 
 
 def fixed(cohort: int, population: int, noise_multiplier: float) -> SampledGaussian:

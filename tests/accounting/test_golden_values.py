@@ -32,17 +32,10 @@ from oracles import (
     sum_of,
     update_noise_multiplier,
 )
+from releases import everybody, poisson
 
 from fedpriv.accounting.accountants import Accountant, Composition, Relation, SampledGaussian, epsilon
 from fedpriv.accounting.renyi import LIBRARY_ORDERS, library_curve
-
-
-def poisson(rate: float, noise_multiplier: float) -> SampledGaussian:
-    return SampledGaussian(noise_multiplier=noise_multiplier, sampling="poisson", rate=rate, population=0, cohort=0)
-
-
-def everybody(noise_multiplier: float) -> SampledGaussian:
-    return SampledGaussian(noise_multiplier=noise_multiplier, sampling="all", rate=1.0, population=0, cohort=0)
 
 
 def of_population(sampling: str, cohort: int, population: int, rate: float, noise_multiplier: float) -> SampledGaussian:

@@ -23,7 +23,7 @@ import numpy as np
 from fedpriv.errors import ConfigError, DamagedRunError
 
 from .client_table import COLUMNS, ClientTable, TabledClients, participations
-from .sampled_gaussian import Composition, SampledGaussian, Sampling
+from .sampled_gaussian import COUNTED, Composition, SampledGaussian, Sampling
 from .sampling import ACCOUNTED_AS, EVERY_CLIENT
 
 
@@ -156,7 +156,7 @@ class ReleaseEntry:
     def terms(self) -> ReleaseTerms:
         """As what each of its noisy sums may be accounted."""
         accounted = ACCOUNTED_AS[self.sampling]
-        counted = accounted in ("fixed_size", "capped_poisson")
+        counted = accounted in COUNTED
         return ReleaseTerms(
             sensitivity=self.sensitivity,
             sampling=accounted,

@@ -5,18 +5,18 @@ table of what is feasible around it may come from coarser bounds, and says so.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import count
 from typing import Any, Literal, final
 
-from fedpriv.accounting.accountants import epsilon, fast_upper_bound, rough_epsilon
+from fedpriv.accounting.accountants import epsilon, rough_epsilon
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate
 from fedpriv.accounting.conventions import choose_accounting, choose_delta
 from fedpriv.accounting.sampled_gaussian import Accountant, Composition, Relation
 from fedpriv.accounting.sampling import ACCOUNTED_AS, CohortKind, CohortSampling, cohort_sampling
+from fedpriv.accounting.search import COUNTED, largest_within
 from fedpriv.errors import ConfigError
 
 Unit = Literal["client", "example"]
@@ -28,10 +28,7 @@ KEYS: Mapping[Unit, tuple[str, str, str]] = {
 """What units, those in one release, and releases are called."""
 
 _MOST_RELEASES = 10_000_000
-_SLACK, _ROUGH_SLACK = 1e-3, 1e-2  # relative, below the target: as close as an answer needs to come,
-_COUNTED, _RESOLUTION = 2000, 5e-4  # unless the number found is below this; then to the last round or client
 _FAR = 0.95  # of the target: what stays below it is not what limits the answer
-_PATIENCE = 4  # evaluations, beyond which closer is not worth its time
 _EVERYBODY: tuple[CohortKind, ...] = ("all", "round_robin")
 _NO_GUARANTEE_ABOVE = 1e6  # no noise worth the name
 
@@ -268,7 +265,7 @@ def make_plan(request: PlanRequest) -> Plan:
             accountant=accounting.accountant,
         )
     elif solved_for == "rounds":
-        rounds = _largest_within(
+        rounds = largest_within(
             lambda times: _released(law, _known(noise), times),
             target=_known(request.epsilon),
             most=_MOST_RELEASES,
@@ -277,14 +274,14 @@ def make_plan(request: PlanRequest) -> Plan:
         )
         if rounds == _MOST_RELEASES:
             notes.append(f"or more {KEYS[request.unit][2]}: none above {_MOST_RELEASES:,} were tried")
-        elif rounds >= _COUNTED and _judged(law, _known(noise), rounds, accounting)[0] < _FAR * _known(request.epsilon):
+        elif rounds >= COUNTED and _judged(law, _known(noise), rounds, accounting)[0] < _FAR * _known(request.epsilon):
             notes.append(
                 f"with more {KEYS[request.unit][2]} delta is too small for {accounting.accountant}: its "
                 "bound leaps above epsilon, though more may be affordable"
             )
     elif solved_for == "cohort":
         most = request.population // (request.separation or 1)
-        cohort = _largest_within(
+        cohort = largest_within(
             lambda size: _released(_law(request, size), _known(noise), int(_known(rounds))),
             target=_known(request.epsilon),
             most=most,
@@ -417,66 +414,3 @@ def _judged(law: CohortSampling, noise_multiplier: float, rounds: int, accountin
         accountant=accounting.accountant,
     )
     return found.value, found.method
-
-
-def _largest_within(
-    released: Callable[[int], Composition], *, target: float, most: int, growth: float, accounting: Accounting
-) -> int:
-    """The largest number in [1, most] whose epsilon is at most the target; epsilon must grow with it.
-
-    A Rényi bound comes near, coarse curves come nearer, the accountant decides.
-
-    Args:
-        growth: about d log epsilon / d log number.
-    """
-    asked: dict[str, Any] = {"delta": accounting.delta, "relation": accounting.relation}
-
-    def fast(number: int) -> float:
-        return fast_upper_bound(released(number), **asked)
-
-    def rough(number: int) -> float:
-        return rough_epsilon(released(number), accountant=accounting.accountant, **asked).value
-
-    def exact(number: int) -> float:
-        return epsilon(released(number), accountant=accounting.accountant, **asked).value
-
-    number = 1
-    for bound in [fast, rough] if accounting.accountant in ("pld", "rdp") else [fast]:
-        number, growth = _search(bound, target, start=max(1, number), most=most, growth=growth, slack=_ROUGH_SLACK)
-    number, _ = _search(exact, target, start=max(1, number), most=most, growth=growth, slack=_SLACK)
-    if number == 0:
-        raise ConfigError(
-            f"epsilon={target:g} does not allow even one round, or a cohort of one, with this noise: use a larger "
-            "noise_multiplier or a larger epsilon."
-        )
-    return number
-
-
-def _search(
-    epsilon_at: Callable[[int], float], target: float, *, start: int, most: int, growth: float, slack: float
-) -> tuple[int, float]:
-    """Secant in logs between what fits and what exceeds, then bisection; 0 where nothing fits. Also the last slope."""
-    fits, exceeds, number = 0, most + 1, start
-    before: tuple[float, float] | None = None
-    for evaluations in count(1):
-        value = epsilon_at(number)
-        if value <= target:
-            fits = number
-        else:
-            exceeds = number
-        patience = 4 ** max(0, evaluations - _PATIENCE)
-        close = fits == number >= _COUNTED and value >= target * (1 - slack * patience)
-        if close or exceeds - fits <= max(1, int(fits * _RESOLUTION * patience)) or fits == most:
-            break
-        here = math.log(number), math.log(min(max(value, 1e-9), 1e9))
-        if before is not None and before[0] != here[0]:
-            growth = min(max((here[1] - before[1]) / (here[0] - before[0]), 0.05), 50.0)
-        before = here
-        leap = min(max((math.log(target) - here[1]) / growth, -7.0), 7.0)
-        number = min(math.floor(number * math.exp(leap)), most)
-        if not fits < number < exceeds:
-            number = fits + 1 if number <= fits else exceeds - 1
-            if evaluations > _PATIENCE or (fits >= _COUNTED and exceeds <= most):
-                number = math.isqrt(max(1, fits) * exceeds)
-            number = min(max(number, fits + 1), exceeds - 1)
-    return fits, growth

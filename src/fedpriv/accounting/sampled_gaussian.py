@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import dp_accounting
 
 Sampling = Literal["poisson", "capped_poisson", "fixed_size", "all"]
+COUNTED: tuple[Sampling, ...] = ("fixed_size", "capped_poisson")
+"""Samplings whose price depends on the numbers of units, and not on the rate alone."""
+
 Relation = Literal["add_or_remove_one", "replace_one", "zero_out"]
 Accountant = Literal["pld", "rdp", "prv", "opacus_rdp"]
 

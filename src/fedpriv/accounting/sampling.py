@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fedpriv.accounting.sampled_gaussian import SampledGaussian, Sampling
+from fedpriv.accounting.sampled_gaussian import COUNTED, SampledGaussian, Sampling
 from fedpriv.errors import ConfigError
 
 CohortKind = Literal["poisson", "capped_poisson", "fixed_size", "all", "round_robin", "cyclic_poisson"]
@@ -111,7 +111,7 @@ class CohortSampling:
     def release(self, noise_multiplier: float) -> SampledGaussian:
         """What one Gaussian release may be accounted as, for a client whose turn it is."""
         accounted = ACCOUNTED_AS[self.kind]
-        counted = accounted in ("fixed_size", "capped_poisson")
+        counted = accounted in COUNTED
         return SampledGaussian(
             noise_multiplier=noise_multiplier,
             sampling=accounted,

@@ -74,7 +74,6 @@ class _Asked:
     """A sampler that asks whom the script asks."""
 
     clients: np.ndarray
-    kind: str = "scripted"
 
     def cohort(self, round_number: int) -> np.ndarray:
         return self.clients

@@ -21,7 +21,7 @@ from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunErr
 from fedpriv.evaluation import baseline, evaluate_global, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.nodes import make_app
-from fedpriv.experiment.planning import affordable
+from fedpriv.experiment.planning import affordable, too_small
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
 from fedpriv.experiment.recovery import Start, choose_attempt, is_pending, key_name
 from fedpriv.federation import (
@@ -309,13 +309,12 @@ class Attempt:
         )
 
     def _exhausted(self) -> BudgetExhaustedError:
-        budget = f"epsilon={self.experiment.privacy.budget:g}"
+        budget = self.experiment.privacy.budget
         return BudgetExhaustedError(
-            f"The ledger in {self.folder.path} has spent the budget of {budget}, and what was released stays "
+            f"The ledger in {self.folder.path} has spent the budget of epsilon={budget:g}, and what was released stays "
             "released. Choose another seed or output_dir for a run of its own."
             if self.recorder.entries
-            else f"privacy.{budget} does not allow even one round with this noise; use a larger "
-            "privacy.noise_multiplier or a larger epsilon."
+            else too_small(budget)
         )
 
     def _algorithm(self) -> Algorithm:

@@ -55,6 +55,14 @@ def affordable(
     )
 
 
+def too_small(budget: float) -> str:
+    """What to say of a budget that allows nothing."""
+    return (
+        f"privacy.epsilon={budget:g} does not allow even one round with this noise; use a larger "
+        "privacy.noise_multiplier or a larger epsilon."
+    )
+
+
 def plan_run(config: Config) -> dict[str, Any]:
     """What a run of this experiment will state, to the last digit; nothing is trained and nothing written.
 
@@ -74,10 +82,7 @@ def plan_run(config: Config) -> dict[str, Any]:
     mechanism = terms.mechanism(noise, streams)
     last_round, at_most = affordable(experiment, mechanism, streams, paid=(), first_round=1)
     if last_round < 1:
-        raise BudgetExhaustedError(
-            f"privacy.epsilon={terms.budget:g} does not allow even one round with this noise; use a larger "
-            "privacy.noise_multiplier or a larger epsilon."
-        )
+        raise BudgetExhaustedError(too_small(terms.budget))
     counts = participations(terms.sampler, first_round=1, last_round=last_round, population=experiment.data.num_clients)
     released = mechanism.planned(counts, first_round=1, last_round=last_round)
     worst = terms.accounting.worst(released)[1]

@@ -50,6 +50,10 @@ class PrivacyTerms:
         """Protected units: clients, or all clients' training examples together."""
         if self.config.privacy.mechanism == "central":
             return len(self.data.population_ids)
+        return self._num_examples
+
+    @property
+    def _num_examples(self) -> int:
         return int(self.data.client_sizes[self.data.population_ids].sum())
 
     @cached_property
@@ -131,7 +135,7 @@ class PrivacyTerms:
             delta_rule=None if none else self.delta[1],
             relation=None if none else self.accounting.relation,
             accountant=None if none else self.accounting.accountant,
-            num_examples=int(self.data.client_sizes[self.data.population_ids].sum()),
+            num_examples=self._num_examples,
             num_clients=len(self.data.population_ids),
             noise_secret=config.seeds.noise == "secret",
             seeds={
