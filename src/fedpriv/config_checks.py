@@ -60,18 +60,21 @@ def _check_choices(config: Config) -> None:
     _one_of("privacy.accountant", config.privacy.accountant, ("auto", "pld", "rdp", "prv", "opacus_rdp"))
     _one_of("privacy.relation", config.privacy.relation, ("auto", "add_or_remove_one", "replace_one", "zero_out"))
     _one_of("sampling.kind", config.sampling.kind, ("auto", *get_args(CohortKind)))
-    _one_of("training.engine", config.training.engine, ("auto", "sgd", "opacus"))
+    _one_of("training.engine", config.training.engine, ("auto", "vectorized", "sgd", "opacus"))
+    if config.tuning.convolutions is not None:
+        _one_of("tuning.convolutions", config.tuning.convolutions, ("patches", "native"))
+    if config.tuning.memory_format is not None:
+        _one_of("tuning.memory_format", config.tuning.memory_format, ("channels_last", "contiguous"))
     _one_of("runtime.kind", config.runtime.kind, ("inprocess",))
     _one_of("task", config.task, ("auto", "classification", "binary", "regression", "next_token", "survival"))
     _one_of("strategy.algorithm", config.strategy.algorithm, _ALGORITHMS)
     _one_of("strategy.weighting", config.strategy.weighting, ("examples", "uniform"))
-    if config.training.engine != "auto":
-        needed = "opacus" if config.privacy.mechanism == "example" else "sgd"
-        if config.training.engine != needed:
-            raise ConfigError(
-                f"training.engine={config.training.engine} cannot do the local steps of "
-                f"privacy={config.privacy.mechanism}; use training.engine={needed} or auto."
-            )
+    needed = "opacus" if config.privacy.mechanism == "example" else "sgd"
+    if config.training.engine not in ("auto", "vectorized", needed):
+        raise ConfigError(
+            f"training.engine={config.training.engine} cannot do the local steps of "
+            f"privacy={config.privacy.mechanism}; use training.engine={needed}, vectorized or auto."
+        )
     if not config.name or any(c in config.name for c in "/\\\0") or config.name in (".", ".."):
         raise ConfigError(f"name={config.name!r} must be the name of a folder, without slashes.")
     if not config.output_dir:
@@ -89,6 +92,8 @@ def _check_numbers(config: Config) -> None:
         "evaluation.every": config.evaluation.every,
         "sampling.separation": config.sampling.separation,
         "sampling.cap": config.sampling.cap,
+        "tuning.stack_size": config.tuning.stack_size,
+        "tuning.chunk_size": config.tuning.chunk_size,
     }
     for key, value in whole.items():
         if value is not None and value < 1:

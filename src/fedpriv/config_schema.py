@@ -36,6 +36,20 @@ class TrainingConfig:
 
 
 @dataclass
+class TuningConfig:
+    """How work is cut; null leaves it to rules, and ``fedpriv tune`` measures what is better.
+
+    ``stack_size``: clients side by side; ``chunk_size``: clients of one sum; ``convolutions``: patches or native;
+    ``memory_format``: channels_last or contiguous.
+    """
+
+    stack_size: int | None = None
+    chunk_size: int | None = None
+    convolutions: str | None = None
+    memory_format: str | None = None
+
+
+@dataclass
 class SamplingConfig:
     """Who is in a round's cohort: its expected size (null: everybody whose turn it is), rounds between turns, a cap."""
 
@@ -127,6 +141,7 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     model: dict[str, Any] = field(default_factory=lambda: deepcopy(MODEL_KEYS))
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)

@@ -22,6 +22,7 @@ from fedpriv.experiment.client_side import (
     local_optimizer,
     make_optimizer,
     shared_layout,
+    tuning_wishes,
 )
 from fedpriv.experiment.cohorts import cohort_sampler
 from fedpriv.experiment.flower_side import (
@@ -45,10 +46,13 @@ from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
+    ELEMENTWISE,
+    Formulation,
     Task,
     Tuning,
     check_model,
     choose_tuning,
+    find_formulation,
     fix_model,
     make_task,
 )
@@ -119,18 +123,46 @@ class Experiment:
             sample=sample,
             num_tokens=self.data.num_tokens,
             output_shape=output_shape,
+            formulation=self.formulation,
         )
+        if self.config.training.engine == "vectorized" and self.formulation is None:
+            raise ConfigError(
+                "training.engine=vectorized cannot do these local steps: it needs one of torch.optim's optimizers that "
+                "step on every number by itself, a loss that is a sum over examples, and a model whose examples do "
+                "not meet. Use training.engine=auto, which takes another engine then."
+            )
 
     # -- identity ------------------------------------------------------------------------------------------
 
     @cached_property
+    def formulation(self) -> Formulation | None:
+        """How the vectorised engine can do this model's local steps; None where it cannot, or shall not."""
+        training = self.config.training
+        if training.engine not in ("auto", "vectorized") or training.function is not None or self.client_app_is_own:
+            return None
+        optimizer = local_optimizer(self.config)([nn.Parameter(torch.zeros(1))])
+        if type(optimizer) not in ELEMENTWISE or not self.task.sums_over_examples:
+            return None
+        return find_formulation(
+            self.new_model(),
+            self.data.sample(1),
+            self.data.num_tokens,
+            by_example=self.config.privacy.mechanism == "example",
+        )
+
+    @cached_property
     def tuning(self) -> Tuning:
+        config = self.config
         return choose_tuning(
-            engine=self.config.training.engine,
-            example_level=self.config.privacy.mechanism == "example",
+            tuning_wishes(config),
+            model=self.new_model(),
+            sample=self.data.sample(1),
+            formulation=self.formulation,
+            example_level=config.privacy.mechanism == "example",
+            batch_size=config.training.batch_size,
             expected_cohort=self.sampler(self.streams(None)).law.cohort,
-            clients_per_node=self.config.clients_per_node,
-            threads=self.config.threads,
+            clients_per_node=config.clients_per_node,
+            threads=config.threads,
         )
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from fedpriv.errors import ConfigError, in_one_line
 from fedpriv.models import ParameterLayout
 from fedpriv.streams import global_coins
 from fedpriv.targets import partial_target
+from fedpriv.training import Engine, Wishes
 from fedpriv.training.rules import FedNovaRule, LocalRule, PersonalLayersRule, PlainRule, ScaffoldRule
 
 
@@ -50,6 +51,18 @@ def check_optimizer(make: Any, where: str) -> None:
             f"{where}: {type(optimizer).__name__} cannot take a plain step ({error}). Use another, such as "
             "torch.optim.SGD."
         ) from error
+
+
+def tuning_wishes(config: Config) -> Wishes:
+    """What the config says itself of how its work is cut."""
+    tuning, engine = config.tuning, config.training.engine
+    return Wishes(
+        engine=None if engine == "auto" else cast(Engine, engine),
+        chunk_size=tuning.chunk_size,
+        stack_size=tuning.stack_size,
+        unfolded=None if tuning.convolutions is None else tuning.convolutions == "patches",
+        channels_last=None if tuning.memory_format is None else tuning.memory_format == "channels_last",
+    )
 
 
 def shared_layout(model: nn.Module, config: Config) -> ParameterLayout:

@@ -23,7 +23,7 @@ from fedpriv.federation import (
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism
 from fedpriv.streams import Streams, global_coins
-from fedpriv.training import FunctionTrainer, LocalTrainer, SgdTrainer
+from fedpriv.training import DpSgd, FunctionTrainer, LocalTrainer, SgdTrainer, ShuffledBatches, VectorizedTrainer
 from fedpriv.training.rules import LocalRule
 
 
@@ -97,12 +97,27 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
         "rule": rule,
         "device": experiment.device,
     }
-    if experiment.tuning.engine == "opacus":
+    example_level = experiment.config.privacy.mechanism == "example"
+    private = local_batches(experiment.config)
+    plain = ShuffledBatches(batch_size=training.batch_size, local_epochs=training.local_epochs)
+    if experiment.tuning.engine == "vectorized" and experiment.formulation is not None:
+        max_grad_norm = experiment.config.privacy.max_grad_norm
+        return VectorizedTrainer(
+            formulation=experiment.formulation,
+            stack_size=experiment.tuning.stack_size,
+            unfolded=experiment.tuning.unfolded,
+            channels_last=experiment.tuning.channels_last,
+            batches=private if example_level else plain,
+            private=DpSgd(max_grad_norm=given(max_grad_norm), expected_size=private.expected_size)
+            if example_level
+            else None,
+            **shared,
+        )
+    if example_level:
         from fedpriv.training.opacus_trainer import OpacusTrainer
 
-        max_grad_norm = given(experiment.config.privacy.max_grad_norm)
-        return OpacusTrainer(batches=local_batches(experiment.config), max_grad_norm=max_grad_norm, **shared)
-    return SgdTrainer(batch_size=training.batch_size, local_epochs=training.local_epochs, **shared)
+        return OpacusTrainer(batches=private, max_grad_norm=given(experiment.config.privacy.max_grad_norm), **shared)
+    return SgdTrainer(batches=plain, **shared)
 
 
 def _repeatable(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from fedpriv.privacy import EncodedUpdate
 from fedpriv.streams import Streams
 from fedpriv.training import ClientResult, ClientWork, LocalTrainer, Task, measure
 from fedpriv.training.interface import State
+from fedpriv.training.local_steps import put
 from fedpriv.training.rules import LocalRule
 
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
@@ -90,7 +91,7 @@ class Node:
     def _evaluate_or_nothing(self, parameters: torch.Tensor, state: State, client: int) -> dict[str, float]:
         try:
             self.layout.load_into(self.model, parameters)
-            self.rule.begin(self.model, state)
+            put(self.model, self.rule.own_parameters(state))
             x, y = self.data.client(client) if self.data.holdout is None else self.data.client_holdout(client)
             batches = zip(x.split(1024), y.split(1024), strict=True)
             measured = measure(self.model, batches, task=self.task, device=self.device)
@@ -110,9 +111,9 @@ class Node:
             state=task.states.get(client, {}),
             broadcast=task.broadcast,
             noise_multiplier=noise_multiplier,
-            batches=self.streams.rng("batches", *position),
-            noise=self.streams.torch_generator("noise", *position, device=self.device),
-            torch_state=self.streams.torch_state("training", *position),
+            batches=partial(self.streams.rng, "batches", *position),
+            noise=partial(self.streams.torch_generator, "noise", *position, device=self.device),
+            torch_state=partial(self.streams.torch_state, "training", *position),
         )
 
     def _encode(self, result: ClientResult) -> EncodedUpdate:

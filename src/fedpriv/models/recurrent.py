@@ -73,10 +73,10 @@ class LstmLayer(nn.Module):
     """One LSTM: (batch, length, channels) to its states (batch, length, hidden), from a state of zeros.
 
     Two Linear layers hold all weights: ``ih`` (from the input) and ``hh`` (from the state before), both to the gates
-    in torch's order. A hook on them, which is how Opacus finds per-example gradients, must see them called;
-    called once per position, each call would cost gradients of (batch, 4 hidden, hidden). So the states are computed
-    first, without gradient, and ``hh`` is called once on all of them. What the states' own dependence on the
-    weights adds to the gradient flows through a difference that is zero in value.
+    in torch's order. Who looks for per-example gradients, by a hook or in their place, must see them called; called
+    once per position, each call would cost gradients of (batch, 4 hidden, hidden). So the states are computed first,
+    without gradient, and ``hh`` is called once on all of them. What the states' own dependence on the weights adds to
+    the gradient flows through a difference that is zero in value.
     """
 
     def __init__(self, *, channels: int, hidden: int) -> None:
@@ -91,7 +91,8 @@ class LstmLayer(nn.Module):
             self.ih.bias[hidden : 2 * hidden] += 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not (torch.is_grad_enabled() and any(module._forward_hooks for module in self.modules())):
+        seen = type(self.hh) is not nn.Linear or any(module._forward_hooks for module in self.modules())
+        if not (torch.is_grad_enabled() and seen):
             return self._states(x)
         with torch.no_grad():
             before = functional.pad(self._states(x)[:, :-1], (0, 0, 1, 0))

@@ -1,6 +1,7 @@
 """Poisson batches: the coins that example-level amplification rests on, drawn and accounted by one object."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ class PoissonBatches:
         """Public divisor of a noisy sum: rate * num_examples."""
         return self.rate(num_examples) * num_examples
 
-    def draw(self, coins: np.random.Generator, num_examples: int) -> np.ndarray:
-        """Sorted indices (int64) of one batch; may be empty."""
-        return np.flatnonzero(coins.random(num_examples) < self.rate(num_examples))
+    def plan(self, coins: Callable[[], np.random.Generator], num_examples: int) -> Iterator[np.ndarray]:
+        """Sorted indices (int64) of each step's batch, which may be empty."""
+        rng, rate = coins(), self.rate(num_examples)
+        for _ in range(self.steps(num_examples)):
+            yield np.flatnonzero(rng.random(num_examples) < rate)

@@ -5,24 +5,34 @@ from .interface import ClientResult, ClientWork, LocalTrainer
 from .measure import measure
 from .preflight import check_model, fix_model
 from .sgd import SgdTrainer
+from .shuffled_batches import ShuffledBatches
 from .tasks import Binary, Classification, NextToken, Regression, Survival, Task, make_task
-from .tuning import Tuning, choose_tuning
+from .tuning import ELEMENTWISE, Engine, Tuning, Wishes, choose_tuning
+from .vectorized import DpSgd, Formulation, VectorizedTrainer, find_formulation
 
 __all__ = [
+    "ELEMENTWISE",
     "Binary",
     "Classification",
     "ClientResult",
     "ClientWork",
+    "DpSgd",
+    "Engine",
+    "Formulation",
     "FunctionTrainer",
     "LocalTrainer",
     "NextToken",
     "Regression",
     "SgdTrainer",
+    "ShuffledBatches",
     "Survival",
     "Task",
     "Tuning",
+    "VectorizedTrainer",
+    "Wishes",
     "check_model",
     "choose_tuning",
+    "find_formulation",
     "fix_model",
     "make_task",
     "measure",

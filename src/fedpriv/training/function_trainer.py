@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fedpriv.models import ParameterLayout
 
 from .interface import ClientResult, ClientWork, isolated
+from .local_steps import put
 from .rules import LocalRule
 
 
@@ -41,18 +42,23 @@ class FunctionTrainer:
         # a copy for each client: whatever the function leaves in a model, the next client does not meet
         model = copy.deepcopy(self.model)
         self.layout.load_into(model, start)
-        self.rule.begin(model, work.state)
+        put(model, self.rule.own_parameters(work.state))
         model.train()
         x, y = (tensor.to(self.device) for tensor in work.examples())
         metrics = {"examples": float(len(y))}
         if len(y):
-            coins = torch.Generator().manual_seed(int(work.batches.integers(2**31)))
+            coins = torch.Generator().manual_seed(int(work.batches().integers(2**31)))
             loader = DataLoader(TensorDataset(x, y), batch_size=self.batch_size, shuffle=True, generator=coins)
             returned = self.function(model, loader)
             if isinstance(returned, int | float):
                 metrics["loss"] = float(returned)
             self._unchanged_layers(model)
-        update, state = self.rule.finish(model, work, update=self.layout.from_module(model) - start, steps=0)
+        update, state = self.rule.finish(
+            work,
+            update=self.layout.from_module(model) - start,
+            steps=0,
+            trained=dict(model.named_parameters()),
+        )
         return ClientResult(client_id=work.client_id, update=update, state=state, metrics=metrics)
 
     def _unchanged_layers(self, model: nn.Module) -> None:

@@ -21,10 +21,10 @@ class ClientWork:
         state: what the algorithm keeps for this client between rounds; empty for most.
         broadcast: what the algorithm sends to every client beside the parameters; empty for most.
         noise_multiplier: of each local step at example level; NaN where local steps are not private.
-        batches: coins of the client's batches.
-        noise: generator of the client's noise, used for nothing else.
-        torch_state: state of torch's own generator while the model runs (dropout layers and the like); what an
-            accelerator draws is keyed by it, too.
+        batches: makes the coins of the client's batches, from their start each time; as the next two do.
+        noise: makes the generator of the client's noise, used for nothing else.
+        torch_state: makes the state of torch's own generator while the model runs (dropout layers and the like); what
+            an accelerator draws is keyed by it, too.
     """
 
     client_id: int
@@ -32,9 +32,9 @@ class ClientWork:
     state: State
     broadcast: State
     noise_multiplier: float
-    batches: np.random.Generator
-    noise: torch.Generator
-    torch_state: torch.Tensor
+    batches: Callable[[], np.random.Generator]
+    noise: Callable[[], torch.Generator]
+    torch_state: Callable[[], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class ClientResult:
     """What one client came back with.
 
     Attributes:
-        update: what the client sends (trained minus start, or what its rule makes of it), float64, shape (d,); None
+        update: what the client sends (trained minus start, or what its rule makes of it), shape (d,); None
             where the client failed.
         state: the client's new state.
         metrics: numbers about the training, simulator diagnostics all.
@@ -60,7 +60,7 @@ class LocalTrainer(Protocol):
     """Trains clients from the same start. A client that raises yields a failure and harms no other."""
 
     def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
-        """One result a client, in the order of ``work``.
+        """One result a client, in an order that depends on ``work`` alone.
 
         Args:
             start: global parameters, float32 values in float64, shape (d,).
@@ -76,15 +76,20 @@ def isolated(
     """Runs ``train_one`` client by client; one that raises is a failed client, not a failed round."""
     for item in work:
         try:
-            with _coins_of(item.torch_state):
+            with coins_of(item.torch_state()):
                 result = train_one(start, item)
         except Exception as error:
-            result = ClientResult(client_id=item.client_id, update=None, failure=f"{type(error).__name__}: {error}")
+            result = failed(item, error)
         yield result
 
 
+def failed(work: ClientWork, error: Exception) -> ClientResult:
+    """A client whose training has raised."""
+    return ClientResult(client_id=work.client_id, update=None, failure=f"{type(error).__name__}: {error}")
+
+
 @contextmanager
-def _coins_of(state: torch.Tensor) -> Iterator[None]:
+def coins_of(state: torch.Tensor) -> Iterator[None]:
     """Torch's own generators, those of CUDA devices in use among them, from this state; afterwards as they were."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):

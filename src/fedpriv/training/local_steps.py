@@ -1,6 +1,6 @@
 """What every engine does around a local step."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +13,15 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 def trainable(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that learn."""
     return [p for p in model.parameters() if p.requires_grad]
+
+
+def put(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Overwrite these parameters of the model."""
+    if values:
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, value in values.items():
+                parameters[name].copy_(value)
 
 
 class Pristine:

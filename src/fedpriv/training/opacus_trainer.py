@@ -13,7 +13,7 @@ from fedpriv.models import ParameterLayout
 from fedpriv.privacy.batches import PoissonBatches
 
 from .interface import ClientResult, ClientWork, isolated
-from .local_steps import GradientTerms, OptimizerFactory, Pristine, trainable
+from .local_steps import GradientTerms, OptimizerFactory, Pristine, put, trainable
 from .rules import LocalRule
 from .tasks import Task
 
@@ -30,7 +30,7 @@ class OpacusTrainer:
     | batch | what happens |
     | --- | --- |
     | empty | a step of noise alone |
-    | an example's gradient is not finite | its bad coordinates count as zero, the rest is clipped as usual |
+    | an example's gradient is not finite | it counts as zero |
 
     Args:
         model: a module that Opacus' validator accepts.
@@ -72,7 +72,7 @@ class OpacusTrainer:
         x, y = (tensor.to(self._device) for tensor in work.examples())
         self._pristine.restore()
         self._layout.load_into(self._model, start)
-        self._rule.begin(self._model, work.state)
+        put(self._model, self._rule.own_parameters(work.state))
         self._model.train()
         self._forget_broken_passes()
         optimizer = DPOptimizer(
@@ -81,7 +81,7 @@ class OpacusTrainer:
             max_grad_norm=self._max_grad_norm,
             expected_batch_size=self._batches.expected_size(len(y)),  # type: ignore[arg-type]  # Opacus only divides by it
             loss_reduction="mean",
-            generator=work.noise,
+            generator=work.noise(),
         )
         terms = GradientTerms(
             model=self._model,
@@ -89,10 +89,9 @@ class OpacusTrainer:
             proximal_mu=self._proximal_mu,
             correction=self._rule.correction(work),
         )
-        seen, loss_sum = 0, 0.0
-        steps = self._batches.steps(len(y))
-        for _ in range(steps):
-            batch = torch.from_numpy(self._batches.draw(work.batches, len(y))).to(self._device)
+        seen, loss_sum, steps = 0, 0.0, 0
+        for indices in self._batches.plan(work.batches, len(y)):
+            batch = torch.from_numpy(indices).to(self._device)
             optimizer.zero_grad(set_to_none=True)
             if len(batch):
                 loss = self._task.loss_sum(self._grad_sampler(x[batch]), y[batch])
@@ -103,9 +102,13 @@ class OpacusTrainer:
             optimizer.scale_grad()
             terms.add()
             optimizer.original_optimizer.step()
+            steps += 1
         optimizer.zero_grad(set_to_none=True)
         update, state = self._rule.finish(
-            self._model, work, update=self._layout.from_module(self._model) - start, steps=steps
+            work,
+            update=self._layout.from_module(self._model) - start,
+            steps=steps,
+            trained=dict(self._model.named_parameters()),
         )
         loss_mean = loss_sum / seen if seen else math.nan
         return ClientResult(
@@ -135,7 +138,8 @@ class OpacusTrainer:
         if all(bool(torch.isfinite(p.summed_grad).all()) for p in optimizer.params):
             return
         # A NaN would pass the clipping and turn the whole sum into NaN: one example with unbounded influence.
+        finite = torch.stack([torch.isfinite(p.grad_sample.flatten(1)).all(dim=1) for p in optimizer.params]).all(dim=0)
         for p in optimizer.params:
             p.summed_grad = None
-            p.grad_sample = torch.nan_to_num(p.grad_sample, nan=0.0, posinf=0.0, neginf=0.0)
+            p.grad_sample[~finite] = 0.0
         optimizer.clip_and_accumulate()

@@ -5,7 +5,8 @@ from torch import nn
 
 from fedpriv.errors import ConfigError, in_one_line
 
-from .probes import check_memory, check_rows
+from .probes import check_memory, check_mixing, check_rows
+from .vectorized import Formulation
 
 _STATEFUL_NORMS = (
     nn.modules.batchnorm._BatchNorm,
@@ -28,6 +29,7 @@ def check_model(
     sample: torch.Tensor,
     num_tokens: int | None,
     output_shape: tuple[int, ...],
+    formulation: Formulation | None,
 ) -> None:
     """Raises ConfigError, naming the layer, unless the model can be trained as asked; ``model`` is used up.
 
@@ -35,10 +37,11 @@ def check_model(
     without noise, so they are refused for every mechanism, and for the baselines that are compared with it.
 
     Args:
-        example_level: whether per-example gradients are needed (Opacus' ModuleValidator).
+        example_level: whether per-example gradients are needed.
         sample: three examples as the model will get them; their values do not matter.
         num_tokens: how many tokens there are, where examples are tokens.
         output_shape: what the model must return for one example.
+        formulation: how the vectorised engine finds gradients, compared with autograd's; None: Opacus shall.
     """
     for name, layer in model.named_modules():
         if getattr(layer, "max_norm", None) is not None and isinstance(layer, nn.Embedding | nn.EmbeddingBag):
@@ -54,7 +57,7 @@ def check_model(
                 "privacy mechanism here covers; runs without privacy, which private ones are compared with, do "
                 "without it too. Use GroupNorm, or set fix_model=true to have it replaced."
             )
-    if example_level:
+    if example_level and formulation is None:
         _check_per_example_gradients(model)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(
@@ -69,7 +72,9 @@ def check_model(
     check_shapes(model, sample[:2], output_shape)
     check_memory(model, sample, num_tokens, must_run=example_level)
     if example_level:
-        check_rows(model, sample, num_tokens)
+        check_mixing(model, sample, num_tokens)
+        if formulation is None:
+            check_rows(model, sample, num_tokens)
 
 
 def _check_per_example_gradients(model: nn.Module) -> None:

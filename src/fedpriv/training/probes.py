@@ -6,6 +6,7 @@ LoRA's, hides nothing then.
 
 import copy
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,13 @@ def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None,
     Args:
         must_run: whether a model that raises is refused; else it is the business of the rounds.
     """
-    examples, others = (_random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
-    trial = _moved(model)
+    examples, others = (random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
+    trial = moved(model, seed=0)
     fresh = copy.deepcopy(trial)
     before = {name: tensor.detach().clone() for name, tensor in tensors_of(trial)}
     try:
-        _outputs(trial, others)
-        after, alone = _outputs(trial, examples), _outputs(fresh, examples)
+        outputs_of(trial, others)
+        after, alone = outputs_of(trial, examples), outputs_of(fresh, examples)
     except Exception as error:
         if must_run:
             raise ConfigError(f"The model raises in a training pass: {in_one_line(error)}.") from error
@@ -50,47 +51,53 @@ def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None,
                 "here covers. Use a layer without running statistics."
             )
     comparable = isinstance(after, torch.Tensor) and isinstance(alone, torch.Tensor)
-    if comparable and _differ(after, alone, tolerance=1e-5):
+    if comparable and differ(after, alone, tolerance=1e-5):
         raise ConfigError(
             f"The model remembers examples{_where(trial, fresh)}: its outputs change with what it has seen before, "
             "which no privacy mechanism here covers. Compute outputs from the example and the parameters alone."
         )
 
 
-def check_rows(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
-    """Raises ConfigError unless row i of every per-example gradient is the gradient of example i.
+def check_mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
+    """Raises ConfigError if output i changes with the other examples, in training mode, with the same coins."""
+    examples, others = (random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
+    trial = moved(model, seed=0)
+    outputs = _finite(outputs_of(trial, examples))
+    for i in range(len(examples)):
+        if differ(outputs_of(trial, _among(others, examples, i))[i], outputs[i], tolerance=1e-4):
+            raise ConfigError(
+                f"The model mixes the examples of a batch: an output changes with the other examples. {_ADVICE}"
+            )
 
-    In training mode, with the same coins each time, output i and row i do not change with the other examples; and
-    with dropout off, row i is what autograd finds for example i as a batch of its own.
+
+def check_rows(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
+    """Raises ConfigError unless row i of every per-example gradient of Opacus is the gradient of example i.
+
+    In training mode, with the same coins each time, row i does not change with the other examples; and with dropout
+    off, it is what autograd finds for example i as a batch of its own.
     """
     from opacus.grad_sample import GradSampleModule
 
-    examples, others = (_random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
-    trial, plain = _moved(model), _moved(model)
+    examples, others = (random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
+    trial, plain = moved(model, seed=0), moved(model, seed=0)
     try:
         with warnings.catch_warnings(action="ignore"):
             hooked = GradSampleModule(trial, loss_reduction="sum")
     except Exception as error:
         raise _not_computed(error) from error
     rows = _rows(hooked, examples)
-    outputs = _finite(_outputs(plain, examples))
-    for i in range(len(examples)):
-        if _differ(_outputs(plain, _among(others, examples, i))[i], outputs[i], tolerance=1e-4):
-            raise ConfigError(
-                f"The model mixes the examples of a batch: an output changes with the other examples. {_ADVICE}"
-            )
-    name = _first_difference(_rows(hooked, _among(others, examples, 1)), rows, 1, tolerance=1e-3)
+    name = first_difference(_rows(hooked, _among(others, examples, 1)), rows, 1, tolerance=1e-3)
     if name is not None:
         raise ConfigError(
             f"The model mixes the examples of a batch: an example's gradient of '{name}' changes with the other "
             f"examples. {_ADVICE}"
         )
-    _quiet(hooked)
-    _quiet(plain)
+    quiet(hooked)
+    quiet(plain)
     rows = _rows(hooked, examples)
     for i in range(len(examples)):
         # a batch of another size is summed in another order, which may move a unit across the kink of a ReLU
-        name = _first_difference(rows, _alone(plain, examples, i), i, tolerance=0.03)
+        name = first_difference(rows, alone(plain, examples, i), i, tolerance=0.03)
         if name is not None:
             raise ConfigError(
                 f"Opacus' per-example gradient of the parameter '{name}' is not that of the example alone. Use weights "
@@ -105,7 +112,7 @@ def _rows(hooked: nn.Module, examples: torch.Tensor) -> Rows:
         p.grad = p.grad_sample = None  # type: ignore[attr-defined]
     try:
         with warnings.catch_warnings(action="ignore"):
-            _projected(_outputs(hooked, examples)).backward()
+            projected(outputs_of(hooked, examples)).backward()
     except Exception as error:
         raise _not_computed(error) from error
     rows = {name: p.grad_sample for name, p in parameters.items()}  # type: ignore[attr-defined]
@@ -141,11 +148,11 @@ def _among(others: torch.Tensor, examples: torch.Tensor, i: int) -> torch.Tensor
     return mixed
 
 
-def _alone(plain: nn.Module, examples: torch.Tensor, i: int) -> Rows:
+def alone(plain: nn.Module, examples: torch.Tensor, i: int) -> Rows:
     """What autograd finds for example i as a batch of its own, in row i."""
     parameters = {name: p for name, p in plain.named_parameters() if p.requires_grad}
     try:
-        loss = _projected(_outputs(plain, examples[i : i + 1]))
+        loss = projected(outputs_of(plain, examples[i : i + 1]))
         found = torch.autograd.grad(loss, tuple(parameters.values()), allow_unused=True)
     except Exception as error:
         raise ConfigError(f"The model fails with a batch of one example: {in_one_line(error)}.") from error
@@ -153,25 +160,25 @@ def _alone(plain: nn.Module, examples: torch.Tensor, i: int) -> Rows:
     return {name: (torch.zeros_like(p) if g is None else g).expand(i + 1, *p.shape) for (name, p), g in gradients}
 
 
-def _projected(outputs: torch.Tensor) -> torch.Tensor:
+def projected(outputs: torch.Tensor) -> torch.Tensor:
     """A sum over examples that weighs all outputs of an example differently."""
     weights = torch.randn(outputs.shape[1:], generator=torch.Generator().manual_seed(3)).to(outputs.dtype)
     return (outputs * weights).sum()
 
 
-def _quiet(model: nn.Module) -> None:
+def quiet(model: nn.Module) -> None:
     """No dropout: only layers with parameters of their own that learn stay in training mode, as Opacus' hooks ask."""
     for module in model.modules():
         module.training = any(p.requires_grad for p in module.parameters(recurse=False))
 
 
-def _outputs(model: nn.Module, examples: torch.Tensor) -> Any:
+def outputs_of(model: Callable[[torch.Tensor], Any], examples: torch.Tensor) -> Any:
     """With the same coins each time."""
     with global_coins(np.random.default_rng(0)), torch.enable_grad():
         return model(examples)
 
 
-def _moved(model: nn.Module) -> nn.Module:
+def moved(model: nn.Module, *, seed: int) -> nn.Module:
     """A copy whose trainable parameters are moved, by half of what layers of such width usually start from."""
     try:
         moved = copy.deepcopy(model).cpu().train()
@@ -180,7 +187,7 @@ def _moved(model: nn.Module) -> nn.Module:
             f"The model cannot be copied (copy.deepcopy: {in_one_line(error)}), so it cannot be checked. "
             "Keep no results of earlier passes in it, and use torch.nn.utils.parametrizations for weight norms."
         ) from error
-    coins = torch.Generator().manual_seed(0)
+    coins = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in moved.parameters():
             if p.requires_grad:
@@ -189,7 +196,7 @@ def _moved(model: nn.Module) -> nn.Module:
     return moved
 
 
-def _random_examples(sample: torch.Tensor, num_tokens: int | None, *, seed: int) -> torch.Tensor:
+def random_examples(sample: torch.Tensor, num_tokens: int | None, *, seed: int) -> torch.Tensor:
     """Any token for tokens; else numbers in [0, 2), so that a column that is an index is 0 or 1."""
     coins = torch.Generator().manual_seed(seed)
     if sample.is_floating_point():
@@ -201,7 +208,7 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.shape == other.shape and bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
 
 
-def _differ(one: torch.Tensor, other: torch.Tensor, *, tolerance: float) -> bool:
+def differ(one: torch.Tensor, other: torch.Tensor, *, tolerance: float) -> bool:
     """By more than ``tolerance``, relative to the largest value."""
     if one.shape != other.shape:
         return True
@@ -209,7 +216,7 @@ def _differ(one: torch.Tensor, other: torch.Tensor, *, tolerance: float) -> bool
     return float((one - other).abs().max()) > tolerance * float(other.abs().max())
 
 
-def _first_difference(found: Rows, expected: Rows, i: int, *, tolerance: float) -> str | None:
+def first_difference(found: Rows, expected: Rows, i: int, *, tolerance: float) -> str | None:
     """The first parameter whose row i is another, relative to its length; next to the whole gradient's, nothing."""
     whole = float(torch.stack([rows[i].double().norm() for rows in expected.values()]).norm())
     for name, rows in expected.items():

@@ -9,8 +9,9 @@ from torch import nn
 from fedpriv.models import ParameterLayout
 
 from .interface import ClientResult, ClientWork, isolated
-from .local_steps import GradientTerms, OptimizerFactory, Pristine, trainable
+from .local_steps import GradientTerms, OptimizerFactory, Pristine, put, trainable
 from .rules import LocalRule
+from .shuffled_batches import ShuffledBatches
 from .tasks import Task
 
 
@@ -21,8 +22,7 @@ class SgdTrainer:
     Args:
         model: trained in place, client after client, on its own device.
         make_optimizer: a fresh optimizer over the trainable parameters, once a client and round.
-        batch_size: examples of a step; the last batch of an epoch may be smaller.
-        local_epochs: passes over the client's data.
+        batches: which examples are in which step.
         proximal_mu: weight of the proximal term mu/2 ||w - w_global||^2; 0 for none.
         rule: the client's half of the federated algorithm.
     """
@@ -31,8 +31,7 @@ class SgdTrainer:
     layout: ParameterLayout
     task: Task
     make_optimizer: OptimizerFactory
-    batch_size: int
-    local_epochs: int
+    batches: ShuffledBatches
     proximal_mu: float
     rule: LocalRule
     device: torch.device
@@ -46,7 +45,7 @@ class SgdTrainer:
     def _train_client(self, start: torch.Tensor, work: ClientWork) -> ClientResult:
         self._pristine.restore()
         self.layout.load_into(self.model, start)
-        self.rule.begin(self.model, work.state)
+        put(self.model, self.rule.own_parameters(work.state))
         self.model.train()
         optimizer = self.make_optimizer(trainable(self.model))
         terms = GradientTerms(
@@ -57,19 +56,19 @@ class SgdTrainer:
         )
         x, y = (tensor.to(self.device) for tensor in work.examples())
         steps, seen, loss_sum = 0, 0, torch.zeros((), dtype=torch.float64)
-        for _ in range(self.local_epochs):
-            order = torch.from_numpy(work.batches.permutation(len(y))).to(self.device)
-            for batch in order.split(self.batch_size):
-                if not len(batch):
-                    continue
-                optimizer.zero_grad(set_to_none=True)
-                loss = self.task.loss_sum(self.model(x[batch]), y[batch])
-                (loss / len(batch)).backward()
-                terms.add()
-                optimizer.step()
-                steps, seen, loss_sum = steps + 1, seen + len(batch), loss_sum + loss.detach().cpu()
+        for indices in self.batches.plan(work.batches, len(y)):
+            batch = torch.from_numpy(indices).to(self.device)
+            optimizer.zero_grad(set_to_none=True)
+            loss = self.task.loss_sum(self.model(x[batch]), y[batch])
+            (loss / len(batch)).backward()
+            terms.add()
+            optimizer.step()
+            steps, seen, loss_sum = steps + 1, seen + len(batch), loss_sum + loss.detach().cpu()
         update, state = self.rule.finish(
-            self.model, work, update=self.layout.from_module(self.model) - start, steps=steps
+            work,
+            update=self.layout.from_module(self.model) - start,
+            steps=steps,
+            trained=dict(self.model.named_parameters()),
         )
         return ClientResult(
             client_id=work.client_id,

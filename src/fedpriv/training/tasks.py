@@ -34,7 +34,11 @@ class Task(Protocol):
     def output_shape(self) -> tuple[int, ...]: ...
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Sum of the examples' losses (0-d); a sum, so that per-example gradients exist."""
+        """The loss of a batch (0-d): the sum of ``losses``, where it is one."""
+        ...
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Every example's loss (n,), where ``sums_over_examples``."""
         ...
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -60,7 +64,10 @@ class Classification:
         return (self.num_classes,)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(outputs, targets, reduction="sum")
+        return self.losses(outputs, targets).sum()
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(outputs, targets, reduction="none")
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         return {"accuracy": _share(outputs.argmax(dim=1) == targets)}
@@ -79,7 +86,10 @@ class Binary:
     output_shape: tuple[int, ...] = (1,)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype), reduction="sum")
+        return self.losses(outputs, targets).sum()
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype), reduction="none")
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         return {"accuracy": _share((outputs[:, 0] > 0) == (targets == 1)), "auroc": _auroc(outputs[:, 0], targets)}
@@ -105,7 +115,10 @@ class Regression:
     output_shape: tuple[int, ...] = (1,)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return functional.mse_loss(outputs[:, 0], (targets - self._centre) / self._half, reduction="sum") / 2
+        return self.losses(outputs, targets).sum()
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.mse_loss(outputs[:, 0], (targets - self._centre) / self._half, reduction="none") / 2
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         predicted, true = outputs[:, 0].double() * self._half + self._centre, targets.double()
@@ -149,8 +162,10 @@ class NextToken:
         return (self.length, self.num_classes)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        flat = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
-        return flat / self.length
+        return self.losses(outputs, targets).sum()
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(outputs.movedim(2, 1), targets, reduction="none").mean(dim=1)
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         loss = float(self.loss_sum(outputs, targets)) / max(len(targets), 1)
@@ -180,6 +195,9 @@ class Survival:
         # patients with the same time are at risk together: each takes the last sum of its time
         last = torch.searchsorted(-time[order], -time[order], right=True) - 1
         return -((risk[order] - at_risk[last]) * event[order]).sum()
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("Cox's partial likelihood is no sum over examples.")
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         return {"c_index": concordance(outputs[:, 0], time=targets[:, 0], event=targets[:, 1])}

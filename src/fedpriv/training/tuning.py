@@ -1,9 +1,39 @@
-"""How work is cut and which engine does it: a deterministic function of settings, never of a clock."""
+"""How work is cut and which engine does it: a deterministic function of settings, never of a clock.
+
+`fedpriv tune` measures, and the keys of ``tuning`` then say what is better than these rules.
+"""
 
 import math
 from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from .vectorized import Formulation
+
+Engine = Literal["vectorized", "opacus", "sgd"]
+_T = TypeVar("_T")
 
 _CHUNKS_PER_COHORT = 16
+_STACK_FLOPS = 1e8  # of a forward pass: from there on the arithmetic, and no longer Python, takes the time
+_STACK_NUMBERS = 2**24  # parameters of a stack: there are about six such matrices
+_PATCH_FLOPS = 5e6  # of an example's forward pass: from there on torch's own convolutions are faster than patches
+
+# These step on every number by itself, so that one of them may step on many clients' parameters at once.
+ELEMENTWISE = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.RMSprop,
+    torch.optim.ASGD,
+    torch.optim.Rprop,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,22 +41,77 @@ class Tuning:
     """Part of what the run id hashes.
 
     Attributes:
-        engine: ``sgd`` (plain steps) or ``opacus`` (DP-SGD).
+        engine: ``vectorized``, ``opacus`` (DP-SGD, client after client) or ``sgd`` (plain steps, client after client).
         chunk_size: clients of one float sum; depends on neither nodes nor workers.
+        stack_size: most clients that train side by side.
+        unfolded: whether convolutions are products of patches, or torch's own.
+        channels_last: whether images lie in memory channel by channel within a pixel.
         threads: of every worker.
     """
 
-    engine: str
+    engine: Engine
     chunk_size: int
+    stack_size: int
+    unfolded: bool
+    channels_last: bool
     threads: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a config says itself of its tuning; None leaves it to the rules. As in ``Tuning``."""
+
+    engine: Engine | None
+    chunk_size: int | None
+    stack_size: int | None
+    unfolded: bool | None
+    channels_last: bool | None
+
+
 def choose_tuning(
-    *, engine: str, example_level: bool, expected_cohort: float, clients_per_node: int | None, threads: int
+    wishes: Wishes,
+    *,
+    model: nn.Module,
+    sample: torch.Tensor,
+    formulation: Formulation | None,
+    example_level: bool,
+    batch_size: int,
+    expected_cohort: float,
+    clients_per_node: int | None,
+    threads: int,
 ) -> Tuning:
-    """Fine enough for every sensible number of workers, coarse enough for one message a node."""
-    chunk_size = max(1, math.ceil(expected_cohort / _CHUNKS_PER_COHORT))
+    """Chunks fine enough for every sensible number of workers, stacks wide enough that Python is not what takes time.
+
+    Args:
+        sample: at least one example.
+        formulation: how the vectorised engine can do it, if it can.
+    """
+    chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / _CHUNKS_PER_COHORT)))
     if clients_per_node is not None:
         chunk_size = min(chunk_size, clients_per_node)
-    chosen = ("opacus" if example_level else "sgd") if engine == "auto" else engine
-    return Tuning(engine=chosen, chunk_size=chunk_size, threads=threads)
+    one_by_one: Engine = "opacus" if example_level else "sgd"
+    worth = formulation is not None and (example_level or formulation.side_by_side)
+    flops = max(1.0, _forward_flops(model, sample[:1]))
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    side_by_side = math.ceil(_STACK_FLOPS / flops / batch_size)
+    return Tuning(
+        engine=_or(wishes.engine, "vectorized" if worth else one_by_one),
+        chunk_size=chunk_size,
+        stack_size=_or(wishes.stack_size, max(1, min(side_by_side, chunk_size, _STACK_NUMBERS // parameters))),
+        unfolded=_or(wishes.unfolded, flops < _PATCH_FLOPS),
+        channels_last=_or(wishes.channels_last, any(isinstance(layer, nn.Conv2d) for layer in model.modules())),
+        threads=threads,
+    )
+
+
+def _or(wish: _T | None, rule: _T) -> _T:
+    return rule if wish is None else wish
+
+
+def _forward_flops(model: nn.Module, example: torch.Tensor) -> float:
+    """Floating point operations of a forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+        model(example.to(next(model.parameters()).device))
+    return float(counter.get_total_flops())

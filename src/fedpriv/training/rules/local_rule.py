@@ -1,9 +1,9 @@
 """The interface of local rules."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from torch import nn
 
 from ..interface import ClientWork, State
 
@@ -11,8 +11,8 @@ from ..interface import ClientWork, State
 class LocalRule(Protocol):
     """The client's half of a federated algorithm. One object serves all clients and remembers none of them."""
 
-    def begin(self, model: nn.Module, state: State) -> None:
-        """Prepare ``model``, which holds the global parameters, for the client with this state."""
+    def own_parameters(self, state: State) -> Mapping[str, torch.Tensor]:
+        """Name -> parameter that the client with this state starts from, where that is no global one."""
         ...
 
     def correction(self, work: ClientWork) -> torch.Tensor | None:
@@ -20,12 +20,12 @@ class LocalRule(Protocol):
         ...
 
     def finish(
-        self, model: nn.Module, work: ClientWork, *, update: torch.Tensor, steps: int
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, State]:
-        """What is sent, from ``update`` (trained minus start, float64, shape (d,)), and the client's new state.
+        """What is sent, from ``update`` (trained minus start, shape (d,)), and the client's new state.
 
         Args:
-            model: as trained.
             steps: optimizer steps taken.
+            trained: name -> parameter, as trained; not to be kept.
         """
         ...

@@ -1,9 +1,9 @@
 """Personal layers: some of the model never leaves its client."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from fedpriv.models import ParameterLayout
 
@@ -24,13 +24,13 @@ class PersonalLayersRule:
     layout: ParameterLayout
     initial: torch.Tensor
 
-    def begin(self, model: nn.Module, state: State) -> None:
-        self.layout.load_into(model, state[PERSONAL].double() if PERSONAL in state else self.initial)
+    def own_parameters(self, state: State) -> Mapping[str, torch.Tensor]:
+        return self.layout.unflatten(state[PERSONAL].double() if PERSONAL in state else self.initial)
 
     def correction(self, work: ClientWork) -> torch.Tensor | None:
         return None
 
     def finish(
-        self, model: nn.Module, work: ClientWork, *, update: torch.Tensor, steps: int
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, State]:
-        return update, {PERSONAL: self.layout.from_module(model).float()}
+        return update, {PERSONAL: self.layout.flatten(trained).float()}

@@ -1,9 +1,9 @@
 """Federated averaging's clients: nothing but local steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from ..interface import ClientWork, State
 
@@ -12,13 +12,13 @@ from ..interface import ClientWork, State
 class PlainRule:
     """ClientUpdate of FedAvg (McMahan et al. 2017, Algorithm 1)."""
 
-    def begin(self, model: nn.Module, state: State) -> None:
-        pass
+    def own_parameters(self, state: State) -> Mapping[str, torch.Tensor]:
+        return {}
 
     def correction(self, work: ClientWork) -> torch.Tensor | None:
         return None
 
     def finish(
-        self, model: nn.Module, work: ClientWork, *, update: torch.Tensor, steps: int
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, State]:
         return update, work.state

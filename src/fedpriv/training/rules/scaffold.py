@@ -1,9 +1,9 @@
 """SCAFFOLD's clients: every gradient is corrected by the difference of two control variates."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from ..interface import ClientWork, State
 
@@ -25,18 +25,18 @@ class ScaffoldRule:
 
     lr: float
 
-    def begin(self, model: nn.Module, state: State) -> None:
-        pass
+    def own_parameters(self, state: State) -> Mapping[str, torch.Tensor]:
+        return {}
 
     def correction(self, work: ClientWork) -> torch.Tensor | None:
         return work.broadcast[CONTROL].double() - _own(work)
 
     def finish(
-        self, model: nn.Module, work: ClientWork, *, update: torch.Tensor, steps: int
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, State]:
         if steps == 0:
             return update, work.state
-        control = _own(work) - work.broadcast[CONTROL].double() - update / (steps * self.lr)
+        control = _own(work) - work.broadcast[CONTROL].double() - update.double() / (steps * self.lr)
         return update, {CONTROL: control.float()}
 
 

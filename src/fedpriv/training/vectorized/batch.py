@@ -1,0 +1,58 @@
+"""Batches of several clients side by side: the shorter are padded, and a mask says which rows are examples."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..interface import ClientWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A client with its data, and which of its examples are in which step (int64 indices)."""
+
+    work: ClientWork
+    x: torch.Tensor
+    y: torch.Tensor
+    plan: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One step of K clients.
+
+    Attributes:
+        x: (K B, ...), client after client; what the mask leaves out is an example of the same client, so that nothing
+            that is not finite reaches another's gradient.
+        y: (K B, ...).
+        mask: whether a row is an example of the step, (K, B).
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def size(self) -> int:
+        """B: of the client with the largest batch; 0 where all are empty."""
+        return self.mask.shape[1]
+
+
+def batches_of(clients: Sequence[Examples], *, device: torch.device, channels_last: bool) -> Iterator[Batch]:
+    """One batch for each step of the clients that take most."""
+    x, y = (torch.cat([getattr(c, name) for c in clients]).to(device) for name in ("x", "y"))
+    channels_last = channels_last and x.dim() == 4
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    first = np.cumsum([0, *(len(c.y) for c in clients[:-1])])
+    padding = np.minimum(first, len(y) - 1)[:, None]  # clients without examples take no step
+    for step in range(max(len(c.plan) for c in clients)):
+        drawn = [c.plan[step] if step < len(c.plan) else np.zeros(0, np.int64) for c in clients]
+        sizes = np.array([len(indices) for indices in drawn])
+        rows = np.repeat(padding, sizes.max(), axis=1)
+        mask = np.arange(rows.shape[1]) < sizes[:, None]
+        rows[mask] = np.concatenate([indices + start for indices, start in zip(drawn, first, strict=True)])
+        chosen = torch.from_numpy(rows.reshape(-1)).to(device)
+        yield Batch(x=x[chosen], y=y[chosen], mask=torch.from_numpy(mask).to(device))

@@ -1,0 +1,76 @@
+"""Embeddings of K clients: one table of K V rows."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .layer import Stack, StackedLayer
+
+
+class StackedEmbedding(StackedLayer):
+    """``nn.Embedding`` over (K B, ...) tokens: positions of one example that look up the same token add up."""
+
+    method = "book-keeping"
+
+    def __init__(self, stack: Stack, layer: nn.Embedding) -> None:
+        super().__init__(stack, layer)
+        self._padding = layer.padding_idx
+        self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []  # rows of the table (K, B, T), gradients (K, B, T, D)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = _Lookup.apply(tokens, self.stack.tether, self)
+        return result
+
+    def keep(self, rows: torch.Tensor, grads: torch.Tensor) -> None:
+        if self._padding is not None:
+            clients = torch.arange(len(rows), device=rows.device)[:, None, None]
+            padding = rows == clients * self.shapes["weight"][0] + self._padding % self.shapes["weight"][0]
+            grads = grads.masked_fill(padding[..., None], 0.0)
+        self._kept.append((rows, grads))
+
+    @property
+    def took_part(self) -> bool:
+        return bool(self._kept)
+
+    def forget(self) -> None:
+        self._kept = []
+
+    def discard(self, bad: torch.Tensor) -> None:
+        self._kept = [(rows, grads.masked_fill(bad[:, :, None, None], 0.0)) for rows, grads in self._kept]
+
+    def square_norms(self) -> torch.Tensor:
+        rows, grads = self._joined()
+        same = rows[..., :, None] == rows[..., None, :]
+        wide = grads.double()  # terms may cancel
+        return ((wide @ wide.mT) * same).sum(dim=(2, 3)).clamp_(min=0).to(grads.dtype)
+
+    def gradients(self, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        rows, grads = self._joined()
+        if weights is not None:
+            grads = grads * weights[:, :, None, None]
+        size, width = self.shapes["weight"]
+        table = grads.new_zeros(len(rows) * size, width)
+        table.index_add_(0, rows.flatten(), grads.flatten(0, 2))
+        return {"weight": table.view(-1, size, width)}
+
+    def _joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, grads = zip(*self._kept, strict=True)
+        return torch.cat(rows, dim=2), torch.cat(grads, dim=2)
+
+
+class _Lookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: torch.Tensor, tether: torch.Tensor, layer: StackedEmbedding) -> torch.Tensor:
+        weight = layer.values["weight"]
+        clients, size, width = weight.shape
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
+            raise IndexError(f"A token is none of the {size} that the embedding has.")
+        rows = tokens.reshape(clients, len(tokens) // clients, -1)
+        ctx.layer, ctx.rows = layer, rows + size * torch.arange(clients, device=tokens.device)[:, None, None]
+        return weight.reshape(-1, width)[ctx.rows].view(*tokens.shape, width)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, None, None]:
+        ctx.layer.keep(ctx.rows, grads[0].reshape(*ctx.rows.shape, -1))
+        return None, None, None

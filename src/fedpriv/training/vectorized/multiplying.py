@@ -1,0 +1,50 @@
+"""What stacked Linear and convolution layers share: gradients that are sums of products."""
+
+from abc import ABC
+
+import torch
+from torch import nn
+
+from .layer import Stack, StackedLayer
+from .products import Products
+
+
+class MultiplyingLayer(StackedLayer, ABC):
+    """Keeps inputs and output gradients of every call."""
+
+    method = "book-keeping"
+
+    def __init__(self, stack: Stack, layer: nn.Module) -> None:
+        super().__init__(stack, layer)
+        self._kept: list[Products] = []
+
+    def keep(self, products: Products) -> None:
+        self._kept.append(products)
+
+    @property
+    def took_part(self) -> bool:
+        return bool(self._kept)
+
+    def forget(self) -> None:
+        self._kept = []
+
+    def discard(self, bad: torch.Tensor) -> None:
+        self._kept = [kept.without(bad) for kept in self._kept]
+
+    def square_norms(self) -> torch.Tensor:
+        return self._products().square_norms(bias="bias" in self.shapes)
+
+    def gradients(self, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        products = self._products()
+        found = {"weight": self.in_shape(products.weight_gradient(weights))}
+        if "bias" in self.shapes:
+            found["bias"] = products.bias_gradient(weights)
+        return found
+
+    def in_shape(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A weight's gradient, (K, O, I), as (K, *shape)."""
+        return gradient.reshape(-1, *self.shapes["weight"])
+
+    def _products(self) -> Products:
+        self._kept = [Products.joined(self._kept)]
+        return self._kept[0]

@@ -1,0 +1,98 @@
+"""Gradients of one layer that multiplies: sums over positions of (gradient of the output) x (input).
+
+For Linear, and for convolutions whose input is unfolded into patches, example i's gradient is
+``sum_t g[i, t] a[i, t]^T``. Its norm needs no gradient where there is one position (Goodfellow 2015), nor where
+positions are few next to the layer's size (Bu et al. 2022, "Scalable and Efficient Training of Large Convolutional
+Neural Networks with Differential Privacy", section 4: ghost norms).
+
+Shapes: K clients, B examples of each, T positions, I inputs, O outputs.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+_MOST_NUMBERS = 2**25  # of all examples' gradients together: more are not written out
+
+
+@dataclass(frozen=True)
+class Products:
+    """What a backward pass leaves of a multiplying layer.
+
+    Args:
+        inputs: (K, B, T, I).
+        grads: gradient of the loss with respect to the outputs, (K, B, T, O).
+    """
+
+    inputs: torch.Tensor
+    grads: torch.Tensor
+
+    @staticmethod
+    def joined(parts: "list[Products]") -> "Products":
+        """One layer called several times: its positions one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return Products(torch.cat([p.inputs for p in parts], dim=2), torch.cat([p.grads for p in parts], dim=2))
+
+    def square_norms(self, *, bias: bool) -> torch.Tensor:
+        """Squared L2 norm of each example's gradient, (K, B)."""
+        squares = self._square_norms_of_weight()
+        return squares + self._bias_rows.square().sum(dim=2) if bias else squares
+
+    def weight_gradient(self, weights: torch.Tensor | None) -> torch.Tensor:
+        """Sum over examples, (K, O, I); ``weights`` (K, B), None for all 1."""
+        if weights is None:
+            return _summed_products(self.grads, self.inputs)
+        if "_rows" in self.__dict__:
+            return weighted_sum(weights, self._rows)
+        return _summed_products(self.grads * weights[:, :, None, None], self.inputs)
+
+    def bias_gradient(self, weights: torch.Tensor | None) -> torch.Tensor:
+        """As ``weight_gradient``, (K, O)."""
+        if weights is None:
+            return self.grads.sum(dim=(1, 2))
+        return weighted_sum(weights, self._bias_rows)
+
+    def without(self, bad: torch.Tensor) -> "Products":
+        """The same, but zero for the examples of the mask ``bad`` (K, B), whatever was there."""
+        return Products(*(values.masked_fill(bad[:, :, None, None], 0.0) for values in (self.inputs, self.grads)))
+
+    @cached_property
+    def _bias_rows(self) -> torch.Tensor:
+        """Every example's gradient of the bias, (K, B, O)."""
+        return self.grads.sum(dim=2)
+
+    @cached_property
+    def _rows(self) -> torch.Tensor:
+        """Every example's gradient, (K, B, O, I)."""
+        clients, batch = self.inputs.shape[:2]
+        rows = torch.bmm(self.grads.flatten(0, 1).mT, self.inputs.flatten(0, 1))
+        return rows.view(clients, batch, *rows.shape[1:])
+
+    def _square_norms_of_weight(self) -> torch.Tensor:
+        clients, batch, positions, width = self.inputs.shape
+        size = width * self.grads.shape[3]
+        if positions == 1:
+            squares: torch.Tensor = self.inputs.square().sum(dim=(2, 3)) * self.grads.square().sum(dim=(2, 3))
+            return squares
+        few = 2 * positions * (width + self.grads.shape[3]) < size
+        if few or clients * batch * size > _MOST_NUMBERS:
+            return _by_gram(self.inputs, self.grads)
+        return self._rows.square().sum(dim=(2, 3))
+
+
+def weighted_sum(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Sum over examples, (K, ...), of ``rows`` (K, B, ...) times ``weights`` (K, B)."""
+    return torch.bmm(weights[:, None], rows.flatten(2)).view(len(rows), *rows.shape[2:])
+
+
+def _summed_products(grads: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    return torch.bmm(grads.flatten(1, 2).mT, inputs.flatten(1, 2))
+
+
+def _by_gram(inputs: torch.Tensor, grads: torch.Tensor) -> torch.Tensor:
+    """sum_{t, s} <a_t, a_s> <g_t, g_s>, in float64: terms cancel, and a norm that is too small clips too little."""
+    a, g = (values.flatten(0, 1).double() for values in (inputs, grads))
+    products = torch.bmm(a, a.mT) * torch.bmm(g, g.mT)
+    return products.sum(dim=(1, 2)).clamp_(min=0).to(inputs.dtype).view(inputs.shape[:2])

@@ -1,0 +1,210 @@
+"""K clients at once: stacked parameters, batches side by side, gradients clipped example by example where asked."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpriv.models import ParameterLayout
+
+from ..interface import ClientResult, ClientWork, coins_of, failed
+from ..local_steps import OptimizerFactory
+from ..rules import LocalRule
+from ..tasks import Task
+from .batch import Batch, Examples, batches_of
+from .model import StackedModel
+from .noise import DpSgd, StackNoise
+from .trial import Formulation
+
+_SLACK = 1e-6  # of a norm, against division by zero; as in Opacus, so that both clip to the same
+
+
+class Batches(Protocol):
+    """Which examples are in which step of a client."""
+
+    def plan(self, coins: Callable[[], np.random.Generator], num_examples: int) -> Iterator[np.ndarray]: ...
+
+
+class VectorizedTrainer:
+    """Local steps of several clients in one pass, by a model whose layers hold every client's parameters.
+
+    Same batches, same clipping and same noise law as the engines that train client after client. The optimizer steps
+    on the matrix of all clients' parameters, so it must treat every number by itself.
+
+    | batch of a client | what happens |
+    | --- | --- |
+    | empty, plain | no such step |
+    | empty, private | a step of noise alone |
+    | an example's gradient is not finite, private | it counts as zero |
+
+    Args:
+        model: copied; its parameters that learn are those of the layout and those that a rule keeps at the clients.
+        formulation: how the model is stacked.
+        stack_size: most clients side by side.
+        unfolded: whether convolutions are products of patches.
+        channels_last: whether images lie in memory channel by channel within a pixel.
+        private: None for plain steps.
+        proximal_mu: weight of FedProx's term (Li et al. 2020, eq. 2); 0 for none. It depends on no data.
+        rule: the client's half of the federated algorithm.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        layout: ParameterLayout,
+        task: Task,
+        formulation: Formulation,
+        stack_size: int,
+        unfolded: bool,
+        channels_last: bool,
+        make_optimizer: OptimizerFactory,
+        batches: Batches,
+        private: DpSgd | None,
+        proximal_mu: float,
+        rule: LocalRule,
+        device: torch.device,
+    ) -> None:
+        self._stacked = StackedModel(
+            model,
+            clients=1,
+            by_example=private is not None,
+            unfolded=unfolded,
+            whole=formulation.whole,
+        )
+        self._everything = ParameterLayout.of(model)
+        self._initial = self._everything.from_module(model).float()
+        self._shared = _columns(self._everything, layout)
+        self._stack_size = stack_size if formulation.side_by_side else 1
+        self._channels_last = channels_last
+        self._layout, self._task, self._rule, self._device = layout, task, rule, device
+        self._make_optimizer, self._batches, self._private = make_optimizer, batches, private
+        self._mu = proximal_mu
+
+    def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
+        """Results come stack by stack; clients of a stack take about as many steps, of about as many examples."""
+        ready = []
+        for item in work:
+            try:
+                ready.append(self._examples(item))
+            except Exception as error:
+                yield failed(item, error)
+        ready.sort(key=lambda examples: (len(examples.plan), len(examples.y)))
+        for first in range(0, len(ready), self._stack_size):
+            yield from self._isolated(start, ready[first : first + self._stack_size])
+
+    def _examples(self, work: ClientWork) -> Examples:
+        x, y = work.examples()
+        return Examples(work=work, x=x, y=y, plan=list(self._batches.plan(work.batches, len(y))))
+
+    def _isolated(self, start: torch.Tensor, clients: Sequence[Examples]) -> Iterator[ClientResult]:
+        """If one of a stack raises, each trains by itself, so that only this one fails."""
+        try:
+            with coins_of(clients[0].work.torch_state()):
+                results = self._train(start, clients)
+        except Exception as error:
+            if len(clients) == 1:
+                yield failed(clients[0].work, error)
+                return
+            for client in clients:
+                yield from self._isolated(start, [client])
+            return
+        yield from results
+
+    def _train(self, start: torch.Tensor, clients: Sequence[Examples]) -> list[ClientResult]:
+        anchor = self._start(start, clients)
+        parameters, gradient = nn.Parameter(anchor.clone()), torch.empty_like(anchor)
+        parameters.grad = gradient
+        optimizer = self._make_optimizer([parameters])
+        self._stacked.bind(parameters.detach())
+        self._stacked.body.train()
+        correction = self._corrections(clients, like=anchor)
+        noise = None if self._private is None else StackNoise(clients, self._private, like=gradient)
+        losses = torch.zeros(len(clients), dtype=torch.float64, device=self._device)
+        final = anchor.clone()
+        for step, batch in enumerate(batches_of(clients, device=self._device, channels_last=self._channels_last)):
+            losses += self._gradients(batch, gradient)
+            if noise is not None:
+                noise.add(gradient, step=step)
+            if self._mu:
+                gradient.add_(parameters.detach() - anchor, alpha=self._mu)
+            if correction is not None:
+                gradient.add_(correction)
+            optimizer.step()
+            for k, client in enumerate(clients):
+                if step + 1 == len(client.plan):  # later steps of the stack are not this client's
+                    final[k] = parameters.detach()[k]
+        return self._results(clients, final, update=(final - anchor)[:, self._shared].cpu(), losses=losses)
+
+    def _gradients(self, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
+        """Writes each client's gradient of the step, (K, D): a mean, or a sum of clipped ones; returns loss sums."""
+        if batch.size == 0:
+            gradient.zero_()
+            return gradient.new_zeros(len(gradient), dtype=torch.float64)
+        losses = self._task.losses(self._stacked(batch.x), batch.y).view(batch.mask.shape)
+        losses = torch.where(batch.mask, losses, 0.0)
+        if self._private is None:
+            (losses / batch.mask.sum(dim=1, keepdim=True).clamp(min=1)).sum().backward()
+            self._stacked.gradients(None, into=gradient)
+        else:
+            losses.sum().backward()
+            weights = self._clip_factors(batch.mask, self._private.max_grad_norm)
+            self._stacked.gradients(weights, into=gradient)
+        return losses.detach().sum(dim=1, dtype=torch.float64)
+
+    def _clip_factors(self, mask: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
+        """What each example's gradient is multiplied by, (K, B); what is not finite is dropped whole."""
+        norms = self._stacked.square_norms().sqrt()
+        bad = ~torch.isfinite(norms)
+        if bool(bad.any()):
+            self._stacked.discard(bad)
+        factors = (max_grad_norm / (norms + _SLACK)).clamp(max=1.0)
+        return torch.where(mask & ~bad, factors, 0.0)
+
+    # -- before and after the steps ------------------------------------------------------------------------
+
+    def _start(self, start: torch.Tensor, clients: Sequence[Examples]) -> torch.Tensor:
+        """Every client's parameters at first, (K, D)."""
+        row = self._initial.clone()
+        row[self._shared] = start.float()
+        rows = row.to(self._device).repeat(len(clients), 1)
+        named = dict(self._stacked.named(rows))
+        for k, client in enumerate(clients):
+            for name, value in self._rule.own_parameters(client.work.state).items():
+                named[name][k] = value
+        return rows
+
+    def _corrections(self, clients: Sequence[Examples], *, like: torch.Tensor) -> torch.Tensor | None:
+        found = [self._rule.correction(client.work) for client in clients]
+        if all(correction is None for correction in found):
+            return None
+        rows = torch.zeros_like(like)
+        for row, correction in zip(rows, found, strict=True):
+            if correction is not None:
+                row[self._shared] = correction.to(rows)
+        return rows
+
+    def _results(
+        self, clients: Sequence[Examples], final: torch.Tensor, *, update: torch.Tensor, losses: torch.Tensor
+    ) -> list[ClientResult]:
+        named, results = dict(self._stacked.named(final)), []
+        for k, (client, loss) in enumerate(zip(clients, losses.tolist(), strict=True)):
+            steps, seen = len(client.plan), sum(map(len, client.plan))
+            sent, state = self._rule.finish(
+                client.work, update=update[k], steps=steps, trained={name: value[k] for name, value in named.items()}
+            )
+            metrics = {"loss": loss / seen if seen else math.nan, "examples": float(seen), "steps": float(steps)}
+            results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
+        return results
+
+
+def _columns(everything: ParameterLayout, shared: ParameterLayout) -> torch.Tensor | slice:
+    """Where the parameters that travel are among all that learn."""
+    if shared.names == everything.names:
+        return slice(None)
+    ends = torch.tensor([math.prod(shape) for shape in everything.shapes]).cumsum(0).tolist()
+    spans = dict(zip(everything.names, zip([0, *ends], ends, strict=False), strict=True))
+    return torch.cat([torch.arange(*spans[name]) for name in shared.names])

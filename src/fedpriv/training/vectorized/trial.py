@@ -1,0 +1,95 @@
+"""Whether a model can be stacked: tried on a few examples, and compared with autograd, example by example."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..probes import alone, differ, moved, outputs_of, projected, quiet, random_examples
+from .model import StackedModel
+
+_CLIENTS, _EXAMPLES = 3, 2
+_TOLERANCE = 1e-3  # relative; a batch of another size is summed in another order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formulation:
+    """How a model is stacked.
+
+    Attributes:
+        whole: mapped over examples as it is, instead of layer by layer.
+        side_by_side: whether several clients may share a pass; else one after another.
+        methods: layer -> how its examples' norms come about; an empty name: the whole model.
+    """
+
+    whole: bool
+    side_by_side: bool
+    methods: dict[str, str]
+
+
+def find_formulation(
+    model: nn.Module, sample: torch.Tensor, num_tokens: int | None, *, by_example: bool
+) -> Formulation | None:
+    """The first that computes what autograd does: layer by layer, or the whole model; side by side, or not; or None.
+
+    Args:
+        sample: an example as the model will get them, in a batch of its own; its values do not matter.
+        num_tokens: how many tokens there are, where examples are tokens.
+        by_example: whether gradients will be clipped example by example.
+    """
+    examples = random_examples(sample[:1].repeat(_CLIENTS * _EXAMPLES, *[1] * (sample.dim() - 1)), num_tokens, seed=1)
+    clients = [moved(model, seed=seed) for seed in range(_CLIENTS)]
+    for client in clients:
+        quiet(client)
+    try:
+        expected = [_expected(client, part) for client, part in zip(clients, examples.split(_EXAMPLES), strict=True)]
+    except Exception:  # such as a layer that needs more than one example
+        return None
+    for whole, side_by_side in ((False, True), (False, False), (True, True), (True, False)):
+        count = _CLIENTS if side_by_side else 1
+        try:
+            trial = StackedModel(clients[0], clients=count, by_example=by_example, unfolded=by_example, whole=whole)
+            trial.body.eval()
+            if _agrees(trial, clients[:count], examples[: count * _EXAMPLES], expected[:count], by_example=by_example):
+                return Formulation(whole=whole, side_by_side=side_by_side, methods=trial.methods)
+        except Exception:  # whatever the model does that this formulation does not support
+            continue
+    return None
+
+
+def _expected(client: nn.Module, examples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Outputs (B, ...) and gradients (B, D) of examples that are batches of their own."""
+    outputs = torch.cat([outputs_of(client, example[None]).detach() for example in examples])
+    rows = [
+        torch.cat([gradient[0].flatten() for gradient in alone(client, example[None], 0).values()])
+        for example in examples
+    ]
+    return outputs, torch.stack(rows)
+
+
+def _agrees(
+    trial: StackedModel,
+    clients: Sequence[nn.Module],
+    examples: torch.Tensor,
+    expected: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    *,
+    by_example: bool,
+) -> bool:
+    parameters = [torch.cat([p.detach().flatten() for p in c.parameters() if p.requires_grad]) for c in clients]
+    trial.bind(torch.stack(parameters))
+    outputs = outputs_of(trial, examples)
+    if differ(outputs, torch.cat([out for out, _ in expected]), tolerance=_TOLERANCE):
+        return False
+    projected(outputs).backward()
+    rows = torch.stack([gradients for _, gradients in expected])
+    weights = torch.linspace(0.3, 1.0, rows.shape[0] * rows.shape[1]).view(rows.shape[:2]) if by_example else None
+    if by_example and differ(trial.square_norms().sqrt(), rows.norm(dim=2), tolerance=_TOLERANCE):
+        return False
+    found = torch.empty_like(rows[:, 0])
+    trial.gradients(weights, into=found)
+    wanted = rows.sum(dim=1) if weights is None else (rows * weights[..., None]).sum(dim=1)
+    return all(
+        not differ(part, want, tolerance=_TOLERANCE + 1e-6 * float(wanted.abs().max() / want.abs().max().clamp(1e-30)))
+        for (_, part), (_, want) in zip(trial.named(found), trial.named(wanted), strict=True)
+    )
