@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import count as counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
-from dp_accounting.rdp import compute_epsilon
 
 from fedpriv.accounting.boxes import Box, Key, alike_in_noise, at_most, by_shape, spread
-from fedpriv.accounting.privacy_loss import ComposedLoss, compose
 from fedpriv.accounting.renyi import (
     COARSE_ORDERS,
     FAST_ORDERS,
@@ -40,6 +38,11 @@ from fedpriv.accounting.sampled_gaussian import (
     check_accountable,
 )
 from fedpriv.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedpriv.accounting.privacy_loss import ComposedLoss
+
+# dp_accounting takes a second to import: only where something is accounted, which no worker does
 
 __all__ = [
     "Accountant",
@@ -181,6 +184,8 @@ def _closed_form(key: Key, delta: float, relation: Relation) -> float:
     mu = math.sqrt(
         sum(times * (sensitivity(release, relation) / release.noise_multiplier) ** 2 for release, times in key)
     )
+    from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+
     with np.errstate(all="ignore"):
         return float(get_epsilon_gaussian(1 / mu, delta))
 
@@ -188,6 +193,8 @@ def _closed_form(key: Key, delta: float, relation: Relation) -> float:
 def _renyi(
     key: Key, delta: float, relation: Relation, orders: npt.NDArray[np.float64], curve: Callable[..., object]
 ) -> float:
+    from dp_accounting.rdp import compute_epsilon
+
     total = sum((np.asarray(curve(release, relation)) * times for release, times in key), np.zeros(len(orders)))
     return float(min(compute_epsilon(orders, total, delta)[0], _closed_form(key, delta, relation)))
 
@@ -229,7 +236,7 @@ def _instead_of_pld(key: Key, delta: float, relation: Relation, error: float) ->
     return Epsilon(bound, "RDP upper bound (epsilon too large, or delta too small, for a PLD)")
 
 
-def rough_pld(key: Key, *, delta: float, relation: Relation) -> ComposedLoss | None:
+def rough_pld(key: Key, *, delta: float, relation: Relation) -> "ComposedLoss | None":
     """Everything composed on the grid of ``rough_epsilon`` at ``delta``; None where epsilon is too large for a PLD."""
     bound = _fast(key, _checked(delta), relation)
     return None if bound > _LARGE else _composed_pld(key, delta, relation, bound, _ROUGH_PLD_ERROR)[0]
@@ -237,8 +244,10 @@ def rough_pld(key: Key, *, delta: float, relation: Relation) -> ComposedLoss | N
 
 def _composed_pld(
     key: Key, delta: float, relation: Relation, bound: float, error: float
-) -> tuple[ComposedLoss, float]:
+) -> "tuple[ComposedLoss, float]":
     """Everything composed, and its grid's interval."""
+    from fedpriv.accounting.privacy_loss import compose
+
     interval = _pld_interval(key, delta, relation, bound, error)
     with np.errstate(all="ignore"):
         return compose(key, relation=relation, interval=interval), interval

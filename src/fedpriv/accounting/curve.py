@@ -8,8 +8,6 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from dp_accounting.rdp.rdp_privacy_accountant import compute_delta
-from scipy.special import log_ndtr
 
 from .accountants import Composition, Relation, canonical, rough_pld
 from .boxes import Key, at_most
@@ -105,6 +103,8 @@ def _mu(key: Key, relation: Relation) -> float:
 
 def _gaussian(mu: float, epsilons: Deltas) -> Deltas:
     """Balle & Wang 2018, Theorem 5, in logs."""
+    from scipy.special import log_ndtr
+
     if mu == 0:
         return np.zeros(len(epsilons))
     log_above = log_ndtr(mu / 2 - epsilons / mu)
@@ -113,5 +113,7 @@ def _gaussian(mu: float, epsilons: Deltas) -> Deltas:
 
 
 def _renyi(key: Key, relation: Relation, epsilons: Deltas, orders: Deltas, curve: Any) -> Deltas:
+    from dp_accounting.rdp.rdp_privacy_accountant import compute_delta
+
     total = sum((np.asarray(curve(release, relation)) * times for release, times in key), np.zeros(len(orders)))
     return np.array([compute_delta(orders, total, float(epsilon))[0] for epsilon in epsilons])

@@ -12,11 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from absl import logging as absl_logging
-from dp_accounting import NeighboringRelation
-from dp_accounting.rdp import RdpAccountant
-from scipy.special import gammaln, logsumexp
-from scipy.stats import binom
 
 from fedpriv.accounting.sampled_gaussian import Relation, SampledGaussian
 
@@ -52,6 +47,9 @@ def coarse_curve(release: SampledGaussian, relation: Relation) -> Curve:
 
 
 def _by_library(release: SampledGaussian, relation: Relation, orders: Curve) -> Curve:
+    from dp_accounting import NeighboringRelation
+    from dp_accounting.rdp import RdpAccountant
+
     unamplified = _gaussian(release, relation, orders)
     if release.sampling == "all":
         return unamplified
@@ -97,7 +95,7 @@ def _poisson(q: float, z: float, orders: Curve) -> Curve:
     """Mironov, Talwar & Zhang 2019 (arXiv 1908.10530), section 3.3, integer orders: exact."""
     alpha, i, log_binomial = _table(tuple(orders))
     terms = log_binomial + i * np.log(q) + (alpha - i) * np.log1p(-q) + i * (i - 1) / (2 * z**2)
-    return np.asarray(logsumexp(terms, axis=1)) / (orders - 1)
+    return _log_sums(terms) / (orders - 1)
 
 
 def _removed(q: float, z: float, orders: Curve) -> Curve:
@@ -117,6 +115,8 @@ def truncation(release: SampledGaussian, relation: Relation) -> tuple[float, flo
 
     As arXiv 2508.15089 has it, and dp-accounting's ``TruncatedSubsampledGaussianDpEvent``.
     """
+    from scipy.stats import binom
+
     n, q, cap = release.larger_population(relation), release.rate, release.cohort
     full = float(binom.sf(cap - 1, n - 1, q))
     return full, 0.0 if full == 0 else float(min(1.0, binom.sf(cap, n, q) * cap / full / n))
@@ -153,7 +153,7 @@ def _divergence(q: float, z: float, orders: Curve, *, replaced: bool) -> Curve:
     log_q = np.logaddexp(absent, np.log(q) - (2 * x + 1) / (2 * z**2)) if replaced else np.zeros_like(x)
     alpha = orders[orders <= top][:, None]
     exponents = alpha * log_p + (1 - alpha) * log_q - x**2 / (2 * z**2)
-    log_moments = np.asarray(logsumexp(exponents, axis=1)) + np.log(step / (z * np.sqrt(2 * np.pi)))
+    log_moments = _log_sums(exponents) + np.log(step / (z * np.sqrt(2 * np.pi)))
     curve = np.full(len(orders), np.nan)
     curve[orders <= top] = log_moments / (alpha[:, 0] - 1)
     return curve
@@ -167,12 +167,21 @@ def _without_replacement(q: float, sigma: float, orders: Curve) -> Curve:
     second = min(np.log(4) + x + np.log(-np.expm1(-x)), np.log(2) + x)
     moments = np.where(i == 2, second, moments) + i * np.log(q)
     moments = np.where(i == 0, 0.0, np.where(i == 1, -np.inf, moments))
-    return np.asarray(logsumexp(log_binomial + moments, axis=1)) / (orders - 1)
+    return _log_sums(log_binomial + moments) / (orders - 1)
+
+
+def _log_sums(terms: Curve) -> Curve:
+    """Of each row."""
+    from scipy.special import logsumexp
+
+    return np.asarray(logsumexp(terms, axis=1))
 
 
 @lru_cache(maxsize=8)
 def _table(orders: tuple[float, ...]) -> tuple[Curve, Curve, Curve]:
     """Orders (column), indices (row) and log binomial coefficients, -inf beyond the order."""
+    from scipy.special import gammaln
+
     alpha = np.array(orders)[:, None]
     i = np.arange(max(orders) + 1)[None, :]
     inside = np.maximum(alpha - i, 0)
@@ -183,6 +192,8 @@ def _table(orders: tuple[float, ...]) -> tuple[Curve, Curve, Curve]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """dp-accounting warns of every order it leaves out; the cap makes that harmless."""
+    from absl import logging as absl_logging
+
     before = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
