@@ -18,6 +18,11 @@ class Examples:
     y: torch.Tensor
     plan: Sequence[np.ndarray]
 
+    @property
+    def seen(self) -> int:
+        """Examples of all steps, an example as often as it is in one."""
+        return sum(map(len, self.plan))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:

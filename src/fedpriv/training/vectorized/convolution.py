@@ -78,13 +78,14 @@ class StackedConvolution(MultiplyingLayer):
         """The adjoint of ``patches``: sums (N, places, kernel, C) back into (N, C, ...)."""
         folded = patches.new_zeros(shape[0], *shape[2:], shape[1])
         parts = patches.reshape(shape[0], *places, *self.kernel, shape[1])
-        everywhere = (slice(None),) * len(places)
+        settings = list(zip(self.dilation, self.stride, places, strict=True))
         for where in product(*map(range, self.kernel)):
-            slices = tuple(
+            ends: Any = tuple(
                 slice(at * span, at * span + stride * (count - 1) + 1, stride)
-                for at, span, stride, count in zip(where, self.dilation, self.stride, places, strict=True)
+                for at, (span, stride, count) in zip(where, settings, strict=True)
             )
-            folded[(slice(None), *slices)] += parts[(slice(None), *everywhere, *where)]
+            seen: Any = (slice(None),) * (1 + len(places)) + where
+            folded[(slice(None), *ends)] += parts[seen]
         return folded.movedim(-1, 1)
 
     def matrix(self) -> torch.Tensor:

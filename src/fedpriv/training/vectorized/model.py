@@ -6,7 +6,7 @@ examples as one batch, and never looks across examples (``trial`` makes sure of 
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from .embedding import StackedEmbedding
 from .layer import Stack, StackedLayer
 from .linear import StackedLinear
 from .normalisation import StackedNorm
+from .wide import WideLinear
 
 
 class StackedModel:
@@ -30,33 +31,56 @@ class StackedModel:
         by_example: whether gradients will be clipped example by example.
         unfolded: whether convolutions are products of patches, or torch's own.
         whole: whether the model is mapped over examples as it is, because its layers cannot be exchanged.
+        wide: Linear layers whose weights are kept as a shared one and factors; they have no columns then.
     """
 
-    def __init__(self, model: nn.Module, *, clients: int, by_example: bool, unfolded: bool, whole: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        clients: int,
+        by_example: bool,
+        unfolded: bool,
+        whole: bool,
+        wide: Collection[str],
+    ) -> None:
         self.stack = Stack(clients=clients, by_example=by_example)
-        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
-        self.shapes = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
         self.layers: dict[str, StackedLayer] = {}
-        self._unfolded = unfolded
+        self._unfolded, self._wide = unfolded, wide
         own = copy.deepcopy(model)
         self.body = self._exchange("", own) if not whole else self._whole(own)
+        columns = {_joined(prefix, name) for prefix, layer in self.layers.items() for name in layer.shapes}
+        self.shapes = {name: p.shape for name, p in model.named_parameters() if name in columns}
 
     @property
-    def size(self) -> int:
-        """D."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
+    def wide(self) -> dict[str, WideLinear]:
+        """Name of a weight without columns -> its layer."""
+        layers = {name: layer for name, layer in self.layers.items() if isinstance(layer, WideLinear)}
+        return {_joined(name, "weight"): layer for name, layer in layers.items()}
 
     @property
     def methods(self) -> dict[str, str]:
         """Layer -> how its examples' norms come about."""
         return {name: layer.method for name, layer in self.layers.items()}
 
-    def bind(self, parameters: torch.Tensor) -> None:
-        """Use these parameters, (K, D); views of them, so that an optimizer's steps show."""
+    def begin(self, parameters: torch.Tensor, values: Mapping[str, torch.Tensor]) -> None:
+        """Train these parameters, (K, D); views of them, so that an optimizer's steps show.
+
+        Args:
+            values: name -> parameter that all clients start from, for those without columns.
+        """
         self.stack.clients = len(parameters)
-        values = dict(self.named(parameters))
+        self.body.train()
+        found = dict(self.named(parameters))
         for prefix, layer in self.layers.items():
-            layer.values = {name: values[_joined(prefix, name)] for name in layer.shapes}
+            layer.values = {name: found[_joined(prefix, name)] for name in layer.shapes}
+        for name, layer in self.wide.items():
+            layer.begin(values[name])
+
+    def forget(self) -> None:
+        """Drop what earlier passes left."""
+        for layer in self.layers.values():
+            layer.forget()
 
     def named(self, rows: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Name -> (K, *shape), views of ``rows`` (K, D)."""
@@ -66,8 +90,7 @@ class StackedModel:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs for (K B, ...) examples; what earlier passes left is forgotten."""
-        for layer in self.layers.values():
-            layer.forget()
+        self.forget()
         outputs: torch.Tensor = self.body(x)
         return outputs
 
@@ -110,17 +133,18 @@ class StackedModel:
         if not any(p.requires_grad for p in module.parameters()):
             return module
         if any(p.requires_grad for p in module.parameters(recurse=False)):
-            self.layers[name] = self._stacked(module)
+            self.layers[name] = self._stacked(name, module)
             return self.layers[name]
         for child_name, child in module.named_children():
             setattr(module, child_name, self._exchange(_joined(name, child_name), child))
         return module
 
-    def _stacked(self, layer: nn.Module) -> StackedLayer:
+    def _stacked(self, name: str, layer: nn.Module) -> StackedLayer:
         if all(p.requires_grad for p in layer.parameters()):
             kind = type(layer)
             if kind is nn.Linear:
-                return StackedLinear(self.stack, layer)
+                kinds = WideLinear if name in self._wide else StackedLinear
+                return kinds(self.stack, layer)  # type: ignore[arg-type]
             if kind in (nn.Conv1d, nn.Conv2d) and layer.groups == 1:
                 return StackedConvolution(self.stack, layer, unfolded=self._unfolded)  # type: ignore[arg-type]
             if kind in (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm):

@@ -22,6 +22,11 @@ class MultiplyingLayer(StackedLayer, ABC):
         self._kept.append(products)
 
     @property
+    def positions(self) -> int:
+        """In how many places of one example it was applied since ``forget``."""
+        return sum(kept.inputs.shape[2] for kept in self._kept)
+
+    @property
     def took_part(self) -> bool:
         return bool(self._kept)
 

@@ -1,7 +1,8 @@
 """K clients at once: stacked parameters, batches side by side, gradients clipped example by example where asked."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from fedpriv.models import ParameterLayout
 
 from ..interface import ClientResult, ClientWork, coins_of, failed
 from ..local_steps import OptimizerFactory
-from ..rules import LocalRule
+from ..rules import FedNovaRule, LocalRule, PlainRule
 from ..tasks import Task
 from .batch import Batch, Examples, batches_of
 from .model import StackedModel
@@ -68,16 +69,22 @@ class VectorizedTrainer:
         rule: LocalRule,
         device: torch.device,
     ) -> None:
-        self._stacked = StackedModel(
+        self._make_model = partial(
+            StackedModel,
             model,
             clients=1,
             by_example=private is not None,
             unfolded=unfolded,
             whole=formulation.whole,
         )
-        self._everything = ParameterLayout.of(model)
-        self._initial = self._everything.from_module(model).float()
-        self._shared = _columns(self._everything, layout)
+        self._models: dict[tuple[str, ...], StackedModel] = {}
+        parameters = dict(model.named_parameters())
+        self._initial = {name: p.detach().clone() for name, p in parameters.items() if p.requires_grad}
+        # kept as factors where steps do nothing but add gradients to what every client starts from
+        plain = private is None and proximal_mu == 0 and type(rule) in (PlainRule, FedNovaRule)
+        plain = plain and _is_plain(make_optimizer([nn.Parameter(torch.zeros(1))]))
+        self._wide = formulation.wide if plain else ()
+        self._narrowest = min((min(parameters[f"{name}.weight"].shape) for name in self._wide), default=0)
         self._stack_size = stack_size if formulation.side_by_side else 1
         self._channels_last = channels_last
         self._layout, self._task, self._rule, self._device = layout, task, rule, device
@@ -115,96 +122,119 @@ class VectorizedTrainer:
         yield from results
 
     def _train(self, start: torch.Tensor, clients: Sequence[Examples]) -> list[ClientResult]:
-        anchor = self._start(start, clients)
+        wide = self._wide if 2 * max(client.seen for client in clients) <= self._narrowest else ()
+        model, values = self._stacked(wide), self._start_values(start)
+        anchor = self._anchor(model, values, clients)
         parameters, gradient = nn.Parameter(anchor.clone()), torch.empty_like(anchor)
         parameters.grad = gradient
         optimizer = self._make_optimizer([parameters])
-        self._stacked.bind(parameters.detach())
-        self._stacked.body.train()
-        correction = self._corrections(clients, like=anchor)
+        model.begin(parameters.detach(), values)
+        corrections = self._corrections(model, clients, like=anchor)
         noise = None if self._private is None else StackNoise(clients, self._private, like=gradient)
         losses = torch.zeros(len(clients), dtype=torch.float64, device=self._device)
         final = anchor.clone()
         for step, batch in enumerate(batches_of(clients, device=self._device, channels_last=self._channels_last)):
-            losses += self._gradients(batch, gradient)
+            losses += self._gradients(model, batch, gradient)
             if noise is not None:
                 noise.add(gradient, step=step)
             if self._mu:
                 gradient.add_(parameters.detach() - anchor, alpha=self._mu)
-            if correction is not None:
-                gradient.add_(correction)
+            if corrections is not None:
+                gradient.add_(corrections)
             optimizer.step()
+            for layer in model.wide.values():
+                layer.step(lr=optimizer.param_groups[0]["lr"])
             for k, client in enumerate(clients):
                 if step + 1 == len(client.plan):  # later steps of the stack are not this client's
                     final[k] = parameters.detach()[k]
-        return self._results(clients, final, update=(final - anchor)[:, self._shared].cpu(), losses=losses)
+        return self._results(model, clients, final, change=final - anchor, losses=losses)
 
-    def _gradients(self, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
+    def _gradients(self, model: StackedModel, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
         """Writes each client's gradient of the step, (K, D): a mean, or a sum of clipped ones; returns loss sums."""
         if batch.size == 0:
+            model.forget()
             gradient.zero_()
             return gradient.new_zeros(len(gradient), dtype=torch.float64)
-        losses = self._task.losses(self._stacked(batch.x), batch.y).view(batch.mask.shape)
+        losses = self._task.losses(model(batch.x), batch.y).view(batch.mask.shape)
         losses = torch.where(batch.mask, losses, 0.0)
         if self._private is None:
             (losses / batch.mask.sum(dim=1, keepdim=True).clamp(min=1)).sum().backward()
-            self._stacked.gradients(None, into=gradient)
+            model.gradients(None, into=gradient)
         else:
             losses.sum().backward()
-            weights = self._clip_factors(batch.mask, self._private.max_grad_norm)
-            self._stacked.gradients(weights, into=gradient)
+            weights = self._clip_factors(model, batch.mask, self._private.max_grad_norm)
+            model.gradients(weights, into=gradient)
         return losses.detach().sum(dim=1, dtype=torch.float64)
 
-    def _clip_factors(self, mask: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
+    def _clip_factors(self, model: StackedModel, mask: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
         """What each example's gradient is multiplied by, (K, B); what is not finite is dropped whole."""
-        norms = self._stacked.square_norms().sqrt()
+        norms = model.square_norms().sqrt()
         bad = ~torch.isfinite(norms)
         if bool(bad.any()):
-            self._stacked.discard(bad)
+            model.discard(bad)
         factors = (max_grad_norm / (norms + _SLACK)).clamp(max=1.0)
         return torch.where(mask & ~bad, factors, 0.0)
 
     # -- before and after the steps ------------------------------------------------------------------------
 
-    def _start(self, start: torch.Tensor, clients: Sequence[Examples]) -> torch.Tensor:
+    def _stacked(self, wide: tuple[str, ...]) -> StackedModel:
+        if wide not in self._models:
+            self._models[wide] = self._make_model(wide=wide)
+        return self._models[wide]
+
+    def _start_values(self, start: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Name -> parameter that a client starts from, unless it has its own."""
+        shared = {name: value.to(self._device) for name, value in self._layout.unflatten(start).items()}
+        return {**self._initial, **shared}
+
+    def _anchor(
+        self, model: StackedModel, values: Mapping[str, torch.Tensor], clients: Sequence[Examples]
+    ) -> torch.Tensor:
         """Every client's parameters at first, (K, D)."""
-        row = self._initial.clone()
-        row[self._shared] = start.float()
-        rows = row.to(self._device).repeat(len(clients), 1)
-        named = dict(self._stacked.named(rows))
+        rows = torch.cat([values[name].flatten() for name in model.shapes]).repeat(len(clients), 1)
+        named = dict(model.named(rows))
         for k, client in enumerate(clients):
             for name, value in self._rule.own_parameters(client.work.state).items():
                 named[name][k] = value
         return rows
 
-    def _corrections(self, clients: Sequence[Examples], *, like: torch.Tensor) -> torch.Tensor | None:
+    def _corrections(
+        self, model: StackedModel, clients: Sequence[Examples], *, like: torch.Tensor
+    ) -> torch.Tensor | None:
         found = [self._rule.correction(client.work) for client in clients]
         if all(correction is None for correction in found):
             return None
         rows = torch.zeros_like(like)
-        for row, correction in zip(rows, found, strict=True):
-            if correction is not None:
-                row[self._shared] = correction.to(rows)
+        named = dict(model.named(rows))
+        for k, correction in enumerate(found):
+            for name, part in {} if correction is None else self._layout.unflatten(correction).items():
+                named[name][k] = part
         return rows
 
     def _results(
-        self, clients: Sequence[Examples], final: torch.Tensor, *, update: torch.Tensor, losses: torch.Tensor
+        self,
+        model: StackedModel,
+        clients: Sequence[Examples],
+        final: torch.Tensor,
+        *,
+        change: torch.Tensor,
+        losses: torch.Tensor,
     ) -> list[ClientResult]:
-        named, results = dict(self._stacked.named(final)), []
+        changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
+        updates = torch.cat([changes[name].flatten(1) for name in self._layout.names], dim=1).cpu()
+        trained, results = dict(model.named(final)), []
         for k, (client, loss) in enumerate(zip(clients, losses.tolist(), strict=True)):
-            steps, seen = len(client.plan), sum(map(len, client.plan))
+            steps, seen = len(client.plan), client.seen
             sent, state = self._rule.finish(
-                client.work, update=update[k], steps=steps, trained={name: value[k] for name, value in named.items()}
+                client.work, update=updates[k], steps=steps, trained={name: rows[k] for name, rows in trained.items()}
             )
             metrics = {"loss": loss / seen if seen else math.nan, "examples": float(seen), "steps": float(steps)}
             results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
         return results
 
 
-def _columns(everything: ParameterLayout, shared: ParameterLayout) -> torch.Tensor | slice:
-    """Where the parameters that travel are among all that learn."""
-    if shared.names == everything.names:
-        return slice(None)
-    ends = torch.tensor([math.prod(shape) for shape in everything.shapes]).cumsum(0).tolist()
-    spans = dict(zip(everything.names, zip([0, *ends], ends, strict=False), strict=True))
-    return torch.cat([torch.arange(*spans[name]) for name in shared.names])
+def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step adds -lr times the gradient, and nothing else."""
+    group = optimizer.param_groups[0]
+    others = ("momentum", "weight_decay", "maximize")
+    return type(optimizer) is torch.optim.SGD and not any(group[name] for name in others)

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..probes import alone, differ, moved, outputs_of, projected, quiet, random_examples
 from .model import StackedModel
+from .wide import is_wide
 
 _CLIENTS, _EXAMPLES = 3, 2
 _TOLERANCE = 1e-3  # relative; a batch of another size is summed in another order
@@ -21,11 +22,13 @@ class Formulation:
         whole: mapped over examples as it is, instead of layer by layer.
         side_by_side: whether several clients may share a pass; else one after another.
         methods: layer -> how its examples' norms come about; an empty name: the whole model.
+        wide: Linear layers so wide that few steps of plain SGD are better kept as factors, see ``wide``.
     """
 
     whole: bool
     side_by_side: bool
     methods: dict[str, str]
+    wide: tuple[str, ...]
 
 
 def find_formulation(
@@ -49,10 +52,12 @@ def find_formulation(
     for whole, side_by_side in ((False, True), (False, False), (True, True), (True, False)):
         count = _CLIENTS if side_by_side else 1
         try:
-            trial = StackedModel(clients[0], clients=count, by_example=by_example, unfolded=by_example, whole=whole)
-            trial.body.eval()
+            trial = StackedModel(
+                clients[0], clients=count, by_example=by_example, unfolded=by_example, whole=whole, wide=()
+            )
             if _agrees(trial, clients[:count], examples[: count * _EXAMPLES], expected[:count], by_example=by_example):
-                return Formulation(whole=whole, side_by_side=side_by_side, methods=trial.methods)
+                wide = tuple(name for name, layer in trial.layers.items() if is_wide(layer))
+                return Formulation(whole=whole, side_by_side=side_by_side, methods=trial.methods, wide=wide)
         except Exception:  # whatever the model does that this formulation does not support
             continue
     return None
@@ -77,7 +82,8 @@ def _agrees(
     by_example: bool,
 ) -> bool:
     parameters = [torch.cat([p.detach().flatten() for p in c.parameters() if p.requires_grad]) for c in clients]
-    trial.bind(torch.stack(parameters))
+    trial.begin(torch.stack(parameters), {})
+    trial.body.eval()
     outputs = outputs_of(trial, examples)
     if differ(outputs, torch.cat([out for out, _ in expected]), tolerance=_TOLERANCE):
         return False
