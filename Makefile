@@ -7,7 +7,10 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: help install install-all run test test-slow check clean
+PEERS := pfl fedlab flower
+PEER_ENVS := benchmarks/.venvs
+
+.PHONY: help install install-all run test test-slow check bench bench-peers clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -30,8 +33,15 @@ check: $(VENV)/.all  ## lint, types and fast tests
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
 
+bench: $(VENV)/.core  ## speed beside a bare loop; WORKLOADS=W2,W3 PAIRS=3 narrow it, ARGS=--profile says where time goes
+	$(VENV)/bin/python -m benchmarks $(ARGS)
+
+bench-peers: $(VENV)/.core  ## the same with pfl, FedLab and Flower on Ray, each in a venv that this makes
+	-$(MAKE) --keep-going $(PEERS:%=$(PEER_ENVS)/%/.installed)
+	$(VENV)/bin/python -m benchmarks --peers $(ARGS)
+
 clean:  ## remove .venv and caches; runs in outputs/ stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEER_ENVS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Stamps: a step is done again when what it depends on has changed.
 $(VENV)/.python:
@@ -48,4 +58,12 @@ $(VENV)/.core: $(VENV)/.python $(INPUTS)
 
 $(VENV)/.all: $(VENV)/.core
 	$(PIP) install -c constraints.txt -e ".[huggingface,test]"
+	@touch $@
+
+# FedLab asks for packages that it does not need here: its own file names the others.
+$(PEER_ENVS)/%/.installed: benchmarks/peers/%.txt constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt torch
+	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	$(if $(filter fedlab,$*),$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps fedlab==1.3.0)
 	@touch $@

@@ -9,6 +9,7 @@ from benchmarks.workloads import ROOT, Random, Workload
 
 PEERS = ("pfl", "fedlab", "flower")
 _HERE = Path(sys.executable)
+_FEWER = {"flower": {"W3": 1}}  # 1,000 messages a round
 
 
 def contenders(*, peers: bool, overrides: Sequence[str]) -> list[Contender]:
@@ -44,9 +45,16 @@ def _is_random(workload: Workload) -> bool:
 
 
 def _own(name: str, module: str, *, options: tuple[str, ...] = (), takes=_any) -> Contender:  # type: ignore[no-untyped-def]
-    return Contender(name=name, module=f"benchmarks.{module}", options=options, python=_HERE, takes=takes)
+    return Contender(name=name, module=f"benchmarks.{module}", options=options, python=_HERE, takes=takes, fewer={})
 
 
 def _peer(name: str) -> Contender:
     python = ROOT / "benchmarks" / ".venvs" / name / "bin" / "python"
-    return Contender(name=name, module=f"benchmarks.peers.{name}", options=(), python=python, takes=_is_random)
+    return Contender(
+        name=name,
+        module=f"benchmarks.peers.{name}",
+        options=(),
+        python=python,
+        takes=_is_random,
+        fewer=_FEWER.get(name, {}),
+    )

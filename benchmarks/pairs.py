@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Contender:
         options: its further arguments.
         python: the interpreter; a peer has one of its own.
         takes: whether a workload means anything to it.
+        fewer: by workload, how many rounds are measured where one takes very long.
     """
 
     name: str
@@ -35,6 +36,11 @@ class Contender:
     options: tuple[str, ...]
     python: Path
     takes: Callable[[Workload], bool]
+    fewer: Mapping[str, int]
+
+    def rounds(self, workload: Workload) -> int:
+        """Measured rounds."""
+        return self.fewer.get(workload.name, workload.rounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ def measure(contender: Contender, workload: Workload) -> Measured:
     """
     if not contender.python.exists():
         raise ContenderError("not installed")
-    rounds = workload.warm_up + workload.rounds
+    rounds = workload.warm_up + contender.rounds(workload)
     command = [str(contender.python), "-m", contender.module, workload.name, str(rounds), *contender.options]
     began = time.perf_counter()
     try:
@@ -129,7 +135,7 @@ def row(
         "ratio_least": min(ratios, default=None),
         "ratio_most": max(ratios, default=None),
         "pairs": len(measured),
-        "rounds": workload.rounds,
+        "rounds": contender.rounds(workload),
         "outside_seconds": _median([own.outside for _, own in measured]),
         "machine": machine,
         "note": note,

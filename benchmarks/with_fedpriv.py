@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-import fedpriv
 from benchmarks.answer import answer
 from benchmarks.workloads import NUM_CLASSES, ROOT, WORKLOADS, Preset, Workload
 from fedpriv.data import Dataset, Examples
+from fedpriv.interactive import run
 
 RUNS = ROOT / "benchmarks" / ".runs"
 """On the disk that runs are usually on: a ledger's every line is synced."""
@@ -37,12 +37,12 @@ def main(workload: Workload, rounds: int, options: Sequence[str], *, workers: in
     given, own = describe(workload)
     RUNS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=RUNS) as folder:
-        record = fedpriv.run(*given, *asked, f"output_dir={folder}", *options, **own)
+        record = run(*given, *asked, f"output_dir={folder}", *options, **own)
         return round_seconds(Path(folder) / record.name / record.run_id)[:rounds]
 
 
 def describe(workload: Workload) -> tuple[list[str], dict[str, Any]]:
-    """Overrides, and the keyword arguments of ``fedpriv.run``."""
+    """Overrides, and the keyword arguments, for ``fedpriv.run``."""
     if isinstance(workload.data, Preset):
         return workload.data.given, {}
     privacy = {

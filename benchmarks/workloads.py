@@ -191,7 +191,7 @@ _ALL = (
         lr=0.1,
         clipping_norm=0.4,
         noise_multiplier=1.0,
-        warm_up=3,
+        warm_up=2,
         rounds=30,
     ),
     Workload(

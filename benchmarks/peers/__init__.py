@@ -1,0 +1,1 @@
+"""Other simulators, each run by a Python of its own; see `make bench-peers`."""
