@@ -83,7 +83,7 @@ class FederatedAveraging:
     Args:
         client_sizes: examples of each client; public. By them work is divided among nodes.
         weights: of each client in the mean (float64); public.
-        chunk_size: clients of one sum; depends on neither nodes nor workers, so results do not either.
+        chunk_size: most clients of one sum; depends on neither nodes nor workers, so results do not either.
         clients_per_node: 1 gives every client a node of its own; None lets a node host any number.
         permit: writes the ledger entry so that it survives a crash; called before the round's first message.
         observers: see the round's messages; ``each`` asks nodes to return every client's update by itself.
@@ -266,7 +266,11 @@ def _sum(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _chunks(cohort: np.ndarray, size: int) -> list[np.ndarray]:
-    return [cohort[i : i + size] for i in range(0, len(cohort), size)]
+    """Even parts of at most ``size`` clients, and an even number of them, so that two workers have as much to do."""
+    count = -(-len(cohort) // size)
+    if count == 0:
+        return []
+    return np.array_split(cohort, min(count + count % 2, len(cohort)) if count > 1 else 1)
 
 
 def _align(replies: Sequence[TrainReply], cohort: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:

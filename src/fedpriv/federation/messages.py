@@ -88,11 +88,11 @@ class TrainReply:
     """One node's answer.
 
     Attributes:
-        chunk_ids, chunk_sizes: as in the task.
+        chunk_ids, chunk_sizes: as in the task; of the first chunk and of all together, where one sum holds all.
         clients: client ids, in the task's order.
         status: of each client: REPLIED, DROPPED or FAILED (int64).
-        values: encoded updates, int64 or float64: (chunks, d), or, if each was asked for, (clients, d) with
-            zeros for a client that did not answer.
+        values: encoded updates, int64 or float64: sums (chunks, d), or one of all chunks (1, d) where sums of
+            integers are exact, or, if each was asked for, (clients, d) with zeros for a client that did not answer.
         metrics: name -> one float64 per client, NaN where there is none; diagnostics all.
         states: client id -> its new state.
         failures: client id -> what went wrong.

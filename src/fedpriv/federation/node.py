@@ -52,28 +52,31 @@ class Node:
     device: torch.device
 
     def train(self, task: TrainTask) -> TrainReply:
-        """Train the task's clients chunk by chunk; memory holds one update and one sum at a time."""
+        """Train the task's clients chunk by chunk; memory holds a stack's updates and one sum at a time."""
         start = self.layout.flatten(task.parameters)
         multipliers = dict(zip(task.clients, task.noise_multipliers.tolist(), strict=True))
-        log = _ClientLog(task.clients)
+        zero, log = self._zero(), _ClientLog(task.clients)
         values: list[torch.Tensor] = []
         for chunk in task.chunks:
             present = [client for client in chunk if not self._drops_out(task.round, client)]
             work = [self._work(task, client, multipliers[client]) for client in present]
-            addends = {}
-            total = self._zero()
+            addends, total = {}, zero.clone()
             for result in self.trainer.train(start, work):
-                encoded = self._encode(result)
+                encoded = EncodedUpdate(values=zero, norm=math.nan, clipped=False)
+                if result.update is not None:
+                    encoded = self.mechanism.encode(result.update, weight=float(self.weights[result.client_id]))
                 log.add(result, encoded)
                 if task.each:
                     addends[result.client_id] = encoded.values
                 else:
                     total += encoded.values
-            if task.each:  # total is still zero: the row of a client that did not answer
-                values.extend(addends.get(client, total) for client in chunk)
+            if task.each:
+                values.extend(addends.get(client, zero) for client in chunk)
+            elif values and not total.is_floating_point():
+                values[0] += total  # integers add up to the same in any order: one sum says it all
             else:
                 values.append(total)
-        return log.reply(task, torch.stack(values) if values else self._zero().expand(0, -1))
+        return log.reply(task, torch.stack(values) if values else zero.expand(0, -1))
 
     def evaluate(self, task: EvaluateTask) -> EvaluateReply:
         """Metrics of the parameters on each client's own examples; NaN for a client that raises or has none.
@@ -116,11 +119,6 @@ class Node:
             torch_state=partial(self.streams.torch_state, "training", *position),
         )
 
-    def _encode(self, result: ClientResult) -> EncodedUpdate:
-        if result.update is None:
-            return EncodedUpdate(values=self._zero(), norm=float("nan"), clipped=False)
-        return self.mechanism.encode(result.update, weight=float(self.weights[result.client_id]))
-
     def _zero(self) -> torch.Tensor:
         nothing = torch.zeros(self.layout.size, dtype=torch.float64)
         return self.mechanism.encode(nothing, weight=0.0).values
@@ -147,12 +145,15 @@ class _ClientLog:
         if result.state:
             self._states[result.client_id] = result.state
         for name, value in self._columns(result, encoded):
-            self._metrics.setdefault(name, np.full(len(self._clients), np.nan))[row] = value
+            if name not in self._metrics:
+                self._metrics[name] = np.full(len(self._clients), np.nan)
+            self._metrics[name][row] = value
 
     def reply(self, task: TrainTask, values: torch.Tensor) -> TrainReply:
+        summed = len(values) == 1 and not task.each
         return TrainReply(
-            chunk_ids=task.chunk_ids,
-            chunk_sizes=tuple(len(chunk) for chunk in task.chunks),
+            chunk_ids=task.chunk_ids[:1] if summed else task.chunk_ids,
+            chunk_sizes=(len(task.clients),) if summed else tuple(len(chunk) for chunk in task.chunks),
             clients=self._clients,
             status=self._status,
             values=values,

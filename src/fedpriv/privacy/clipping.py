@@ -16,6 +16,7 @@ from .encoded import EncodedUpdate
 
 _GRID_BITS = 30
 _EXACT_FLOAT = 2**53
+_BLOCK = 2**16
 _LEAST, _MOST = 1e-100, 1e100  # beyond, squares of what matters underflow or overflow
 
 
@@ -59,15 +60,18 @@ class ClippingGrid:
         return math.ldexp(1.0, math.frexp(self.clipping_norm)[1] - 1 - _GRID_BITS)
 
     def encode(self, update: torch.Tensor) -> EncodedUpdate:
-        """Clip ``update`` (float64, shape (d,)) and put it on the grid: ``values`` are int64, in units of ``step``."""
-        norm = float(torch.linalg.vector_norm(update))
+        """Clip ``update`` (shape (d,)) and put it on the grid: ``values`` are int64, in units of ``step``."""
+        # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
+        blocks = update.split(_BLOCK) if update.numel() > _BLOCK else (update,)
+        norm = math.sqrt(sum(float(torch.dot(block, block)) for block in map(torch.Tensor.double, blocks)))
         if not math.isfinite(norm):
             return EncodedUpdate(
                 values=torch.zeros(update.shape, dtype=torch.int64), norm=math.nan, clipped=True
             )
         safe_norm = self.clipping_norm * (1 - _rounding(update.numel()))
-        factor = 1.0 if norm <= safe_norm else safe_norm / norm
-        values = (update * (factor / self.step)).trunc_().to(torch.int64)
+        factor = (1.0 if norm <= safe_norm else safe_norm / norm) / self.step
+        parts = [(block.double() * factor).trunc_().to(torch.int64) for block in blocks]
+        values = parts[0] if len(parts) == 1 else torch.cat(parts)
         return EncodedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
 
     def decode(self, total: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ from .vectorized import Formulation
 Engine = Literal["vectorized", "opacus", "sgd"]
 _T = TypeVar("_T")
 
-_CHUNKS_PER_COHORT = 16
+_CHUNKS, _FEW_CHUNKS = 16, 8  # of a cohort; few where stacks would be wide
+_WIDE_STACK = 4
 _STACK_FLOPS = 1e8  # of a forward pass: from there on the arithmetic, and no longer Python, takes the time
 _STACK_NUMBERS = 2**24  # parameters of a stack: there are about six such matrices
 _PATCH_FLOPS = 5e6  # of an example's forward pass: from there on torch's own convolutions are faster than patches
@@ -86,18 +87,21 @@ def choose_tuning(
         sample: at least one example.
         formulation: how the vectorised engine can do it, if it can.
     """
-    chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / _CHUNKS_PER_COHORT)))
-    if clients_per_node is not None:
-        chunk_size = min(chunk_size, clients_per_node)
     one_by_one: Engine = "opacus" if example_level else "sgd"
     worth = formulation is not None and (example_level or formulation.side_by_side)
     flops = max(1.0, _forward_flops(model, sample[:1]))
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    side_by_side = math.ceil(_STACK_FLOPS / flops / batch_size)
+    side_by_side = max(1, min(math.ceil(_STACK_FLOPS / flops / batch_size), _STACK_NUMBERS // parameters))
+    if formulation is not None and formulation.wide:  # their product is one for all clients, however long it takes
+        side_by_side = max(side_by_side, _WIDE_STACK)
+    count = _FEW_CHUNKS if side_by_side >= expected_cohort / _CHUNKS else _CHUNKS
+    chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / count)))
+    if clients_per_node is not None:
+        chunk_size = min(chunk_size, clients_per_node)
     return Tuning(
         engine=_or(wishes.engine, "vectorized" if worth else one_by_one),
         chunk_size=chunk_size,
-        stack_size=_or(wishes.stack_size, max(1, min(side_by_side, chunk_size, _STACK_NUMBERS // parameters))),
+        stack_size=_or(wishes.stack_size, min(side_by_side, chunk_size)),
         unfolded=_or(wishes.unfolded, flops < _PATCH_FLOPS),
         channels_last=_or(wishes.channels_last, any(isinstance(layer, nn.Conv2d) for layer in model.modules())),
         threads=threads,

@@ -14,6 +14,7 @@ from ..encoded import EncodedUpdate
 
 def weigh(update: torch.Tensor, *, weight: float) -> EncodedUpdate:
     """``weight * update`` in float64; a non-finite update counts as zero."""
+    update = update.double()
     norm = float(torch.linalg.vector_norm(update))
     if not math.isfinite(norm):
         return EncodedUpdate(values=torch.zeros_like(update), norm=math.nan, clipped=False)

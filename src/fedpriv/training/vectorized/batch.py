@@ -11,17 +11,20 @@ from ..interface import ClientWork
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A client with its data, and which of its examples are in which step (int64 indices)."""
+    """A client with its data, and which of its examples are in which step.
+
+    Attributes:
+        size: number of examples.
+        plan: their indices (int64), step by step.
+        seen: examples of all steps, an example as often as it is in one.
+    """
 
     work: ClientWork
     x: torch.Tensor
     y: torch.Tensor
+    size: int
     plan: Sequence[np.ndarray]
-
-    @property
-    def seen(self) -> int:
-        """Examples of all steps, an example as often as it is in one."""
-        return sum(map(len, self.plan))
+    seen: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,8 @@ def batches_of(clients: Sequence[Examples], *, device: torch.device, channels_la
     channels_last = channels_last and x.dim() == 4
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    first = np.cumsum([0, *(len(c.y) for c in clients[:-1])])
-    padding = np.minimum(first, len(y) - 1)[:, None]  # clients without examples take no step
+    first = np.cumsum([0, *(c.size for c in clients[:-1])])
+    padding = np.minimum(first, y.shape[0] - 1)[:, None]  # clients without examples take no step
     for step in range(max(len(c.plan) for c in clients)):
         drawn = [c.plan[step] if step < len(c.plan) else np.zeros(0, np.int64) for c in clients]
         sizes = np.array([len(indices) for indices in drawn])

@@ -33,7 +33,7 @@ class StackNoise:
         self._steps = [len(client.plan) for client in clients]
         self._generators = [client.work.noise() for client in clients]
         # a client without examples takes no step, and has no divisor
-        sizes = [private.expected_size(len(client.y)) or 1.0 for client in clients]
+        sizes = [private.expected_size(client.size) or 1.0 for client in clients]
         self._divisors = torch.tensor(sizes, dtype=like.dtype, device=like.device)[:, None]
         self._drawn = torch.empty_like(like[0])
 

@@ -99,13 +99,15 @@ class VectorizedTrainer:
                 ready.append(self._examples(item))
             except Exception as error:
                 yield failed(item, error)
-        ready.sort(key=lambda examples: (len(examples.plan), len(examples.y)))
+        ready.sort(key=lambda client: (len(client.plan), client.size))
         for first in range(0, len(ready), self._stack_size):
             yield from self._isolated(start, ready[first : first + self._stack_size])
 
     def _examples(self, work: ClientWork) -> Examples:
         x, y = work.examples()
-        return Examples(work=work, x=x, y=y, plan=list(self._batches.plan(work.batches, len(y))))
+        size = y.shape[0]
+        plan = list(self._batches.plan(work.batches, size))
+        return Examples(work=work, x=x, y=y, size=size, plan=plan, seen=sum(map(len, plan)))
 
     def _isolated(self, start: torch.Tensor, clients: Sequence[Examples]) -> Iterator[ClientResult]:
         """If one of a stack raises, each trains by itself, so that only this one fails."""
@@ -221,13 +223,13 @@ class VectorizedTrainer:
         losses: torch.Tensor,
     ) -> list[ClientResult]:
         changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
-        updates = torch.cat([changes[name].flatten(1) for name in self._layout.names], dim=1).cpu()
-        trained, results = dict(model.named(final)), []
-        for k, (client, loss) in enumerate(zip(clients, losses.tolist(), strict=True)):
+        updates = torch.cat([changes[name].flatten(1) for name in self._layout.names], dim=1).cpu().unbind()
+        trained = {name: rows.unbind() for name, rows in model.named(final)}
+        results = []
+        for k, (client, update, loss) in enumerate(zip(clients, updates, losses.tolist(), strict=True)):
             steps, seen = len(client.plan), client.seen
-            sent, state = self._rule.finish(
-                client.work, update=updates[k], steps=steps, trained={name: rows[k] for name, rows in trained.items()}
-            )
+            own = {name: rows[k] for name, rows in trained.items()}
+            sent, state = self._rule.finish(client.work, update=update, steps=steps, trained=own)
             metrics = {"loss": loss / seen if seen else math.nan, "examples": float(seen), "steps": float(steps)}
             results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
         return results
