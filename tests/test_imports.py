@@ -49,10 +49,10 @@ ROOMS: dict[str, set[str]] = {
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"accounting", "records"},
     "progress": {"accounting", "records", "reports"},
-    "interactive": BASICS | {"config", "experiment", "progress", "records", "targets"},
+    "interactive": BASICS | {"config", "experiment", "progress", "records", "runtimes", "targets"},
     "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
     "sweeps": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"cli", "__main__", "__init__"},
-    "cli": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"__main__", "__init__"},
+    "cli": BELOW_RUNTIMES | READERS | {"runtimes", "targets"} | GLUE - {"__main__", "__init__"},
     "__main__": {"cli"},
     "__init__": {"interactive"},
 }

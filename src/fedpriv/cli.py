@@ -96,9 +96,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from fedpriv.config import compose
+    from fedpriv.runtimes.workers import start_early
 
     config = compose(arguments.overrides, config_dir=arguments.config_dir)
     _prepare()
+    start_early(config.workers)
     from fedpriv import experiment
     from fedpriv.progress import TerminalReporter
 
@@ -414,7 +416,7 @@ def _run_help() -> str:
 _KEYS = """\
 keys that every run has, with their defaults; a preset sets its own, a choice adds those in its file in conf/:
   task=auto|classification|binary|regression|next_token|survival split.client_holdout=0 split.held_out_clients=0
-  seed=0 rounds=10 workers=1 threads=1 device=cpu output_dir=outputs name=PRESET force=false
+  seed=0 rounds=10 workers=CPUS(small: 1) threads=1 device=cpu output_dir=outputs name=PRESET force=false
   privacy.epsilon privacy.delta=n^-1.1 privacy.noise_multiplier privacy.max_grad_norm privacy.clipping_norm
   privacy.accountant=auto|pld|rdp|prv|opacus_rdp privacy.relation=auto|add_or_remove_one|replace_one|zero_out
   privacy.calibration=per_client|shared privacy.accept_weak_delta=false

@@ -128,7 +128,7 @@ class Config:
     name: str = "run"
     seed: int = 0
     rounds: int = 10
-    workers: int = 1
+    workers: int | None = None  # by the size of the job: fedpriv.runtimes.default_workers
     threads: int = 1
     clients_per_node: int | None = None
     device: str = "cpu"

@@ -8,6 +8,7 @@ from typing import Any
 from fedpriv.config import MODEL_KEYS, check, compose
 from fedpriv.errors import ConfigError, FedprivError
 from fedpriv.records.run_record import RunRecord
+from fedpriv.runtimes.workers import start_early
 from fedpriv.targets import TARGET
 
 Spec = Any
@@ -53,13 +54,15 @@ def _run(
     if flower is not None:
         config.strategy.flower = _spec(flower, "flower")
 
+    check(config, chosen=[])
+    start_early(config.workers)
     from contextlib import closing
 
     from fedpriv import experiment
     from fedpriv.progress import TerminalReporter
 
     with closing(TerminalReporter()) as reporter:
-        return experiment.run(check(config, chosen=[]), reporter=reporter)
+        return experiment.run(config, reporter=reporter)
 
 
 def _spec(given: Spec, where: str) -> dict[str, Any]:

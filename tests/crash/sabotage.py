@@ -54,9 +54,9 @@ def kill(place: str, when: str, nth: int) -> None:
 
 
 def kill_worker(place: str, nth: int, victim: str) -> None:
-    # The worker imports what its target names: this module, which kills and then serves.
-    serve = functools.partial(_serve_until, place=place, nth=nth, victim=victim)
-    _replace("fedpriv.runtimes.workers:_serve", lambda _: serve)
+    # In the worker, before it serves.
+    deed = f"from crash.sabotage import kill_within; kill_within({place!r}, {nth}, {victim!r}); "
+    _replace("fedpriv.runtimes.workers:_PROGRAM", lambda program: program.replace("main(", deed + "main("))
 
 
 def version(package: str, other: str) -> None:
@@ -169,9 +169,8 @@ class _Counter:
         return self._left <= 0
 
 
-def _serve_until(pipe: Any, build: Any, *, place: str, nth: int, victim: str) -> None:
-    from fedpriv.runtimes import workers
-
+def kill_within(place: str, nth: int, victim: str) -> None:
+    """Prepare a worker to kill itself, or its parent, at the N-th call."""
     parent = os.getppid()
 
     def deadly(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,7 +184,6 @@ def _serve_until(pipe: Any, build: Any, *, place: str, nth: int, victim: str) ->
         return call
 
     _replace(place, deadly)
-    workers._serve(pipe, build)
 
 
 def _replace(place: str, wrap: Callable[[Any], Any]) -> None:

@@ -43,6 +43,7 @@ from fedpriv.federation import (
 from fedpriv.models import ParameterLayout, adapt
 from fedpriv.own_code import own_code
 from fedpriv.privacy import CohortSampler, Mechanism
+from fedpriv.runtimes.default_workers import default_workers
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
@@ -195,8 +196,26 @@ class Experiment:
     def num_nodes(self) -> int:
         """One a worker, or one for every ``clients_per_node`` clients."""
         if self.config.clients_per_node is None:
-            return self.config.workers
+            return self.workers
         return math.ceil(self.data.num_clients / self.config.clients_per_node)
+
+    @cached_property
+    def workers(self) -> int:
+        """Processes that train; 1: this one. Unless a number is asked for, by the size of the job."""
+        config, data = self.config, self.data
+        if config.workers is not None:
+            return config.workers
+        typed_in = any(name.partition(".")[0] == "__main__" for name in self.own_code)  # no other process has it
+        if self.device.type != "cpu" or typed_in:
+            return 1
+        cohort = self.sampler(self.streams(None)).law.cohort
+        mean_size = float(data.client_sizes[data.population_ids].mean())
+        return default_workers(
+            examples=config.rounds * cohort * mean_size * config.training.local_epochs,
+            parameters=sum(parameter.numel() for parameter in self.new_model().parameters()),
+            most=math.ceil(cohort / self.tuning.chunk_size),
+            threads=config.threads,
+        )
 
     # -- randomness ----------------------------------------------------------------------------------------
 

@@ -280,7 +280,8 @@ class Attempt:
             build=partial(_build_client_app, self.experiment, self.mechanism, self.streams),
             server_app=server_app,
             num_nodes=self.experiment.num_nodes,
-            workers=self.experiment.config.workers,
+            workers=self.experiment.workers,
+            modules=self.experiment.own_code,
             started=self._workers_started,
         )
 

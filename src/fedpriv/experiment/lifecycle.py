@@ -18,6 +18,7 @@ from fedpriv.records.hashchain import GENESIS, HashChain
 from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import ChainMark, RunRecord
+from fedpriv.runtimes.workers import start_early
 
 _T = TypeVar("_T")
 
@@ -80,6 +81,8 @@ def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> Ru
 def _train(
     experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool, grid: Grid | None
 ) -> RunRecord:
+    if grid is None:
+        start_early(experiment.workers)
     # What can be refused is refused before there is a folder.
     noise = None if folder.run_json.exists() else experiment.privacy.noise_multipliers()
     folder.create()

@@ -1,13 +1,14 @@
 """The in-process runtime: Flower messages without a SuperLink, in this process or over local workers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Message
 from flwr.serverapp import Grid, ServerApp
 
 from . import flower_private
-from .workers import BuildClientApp, WorkerPool
+from .worker import BuildClientApp
+from .workers import borrowed
 
 Execute = Callable[[Sequence[Message]], list[Message]]
 
@@ -65,13 +66,15 @@ def run_inprocess(
     server_app: ServerApp,
     num_nodes: int,
     workers: int,
+    modules: Mapping[str, str],
     started: Callable[[list[int]], None],
 ) -> None:
     """Run a ServerApp against ``num_nodes`` nodes until it returns.
 
     Args:
         build: makes the ClientApp; picklable if ``workers`` > 1.
-        workers: 1 trains in this process, more in as many spawned ones.
+        workers: 1 trains in this process, more in as many others, which the next run may use again.
+        modules: the user's own that ``build`` needs, each with a digest.
         started: is told the workers' process ids when they are ready, before the ServerApp starts.
     """
     flower_private.become_server()
@@ -86,7 +89,7 @@ def run_inprocess(
         started([])
         server_app(InProcessGrid(node_ids=node_ids, execute=execute), context)
         return
-    with WorkerPool(build=build, workers=workers) as pool:
-        pool.wait_until_ready()
+    with borrowed(workers=workers, modules=modules) as pool:
+        pool.begin(build, modules=modules)
         started(pool.pids)
         server_app(InProcessGrid(node_ids=node_ids, execute=pool.run), context)

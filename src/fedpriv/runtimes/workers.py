@@ -1,81 +1,112 @@
-"""Local worker processes: each builds the ClientApp once and answers messages until its parent is gone."""
+"""Local worker processes, started once and used by one run after another."""
 
-import logging
+import atexit
 import multiprocessing
 import os
 import signal
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from multiprocessing import reduction, spawn
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
-from typing import Self
-
-from flwr.app import Message
+from typing import TYPE_CHECKING, Any
 
 from fedpriv.errors import FedprivError
 
-from .flower_private import node_context
+from . import worker
+from .sharing import nameless_file, share
+from .worker import BuildClientApp, Job
 
-BuildClientApp = Callable[[], Callable[..., Message]]
+if TYPE_CHECKING:
+    from flwr.app import Message
+
+# A process of its own from the first instruction: nothing of this one is forked, nor its main module run again.
+_PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; from fedpriv.runtimes.worker import main; "
+    "main(socket={socket}, parent={parent}, modules={modules!r})"
+)
+_IMPORTED_AHEAD = ("fedpriv.experiment.nodes", "torch._dynamo")
+"""What takes seconds and is sure to be needed; torch.optim imports the latter. Names only: no room above is known."""
 
 
 class WorkerPool:
-    """N spawned processes that run one ClientApp each. Use as a context manager.
-
-    A worker dies with its parent, however that ends: a thread in it waits for the parent's end.
+    """N processes that answer messages. They end with ``close``, or with this process, however it ends.
 
     Args:
-        build: makes the ClientApp; picklable, called once in every worker.
         workers: number of processes, >= 1.
     """
 
-    def __init__(self, *, build: BuildClientApp, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._processes = []
+    def __init__(self, *, workers: int) -> None:
+        if worker.is_one():
+            raise FedprivError(
+                "A script that workers import starts a run again. Put what it does below `if __name__ == '__main__':`."
+            )
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[Connection] = []
-        with _deaf_to_interrupts():
-            for _ in range(workers):
-                here, there = context.Pipe()
-                process = context.Process(target=_serve, args=(there, build), daemon=True)
-                process.start()
-                there.close()
-                self._processes.append(process)
-                self._pipes.append(here)
+        self._modules: dict[str, str] = {}
+        parent, self._alive = os.pipe()
+        try:
+            with _deaf_to_interrupts():
+                for _ in range(workers):
+                    self._start(parent)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            os.close(parent)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(timeout=5)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for pipe in self._pipes:
-            pipe.close()
+    def _start(self, parent: int) -> None:
+        here, there = multiprocessing.Pipe()
+        with there:
+            program = _PROGRAM.format(path=sys.path, socket=there.fileno(), parent=parent, modules=_IMPORTED_AHEAD)
+            process = subprocess.Popen(
+                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, pass_fds=(there.fileno(), parent)
+            )
+        self._processes.append(process)
+        self._pipes.append(here)
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [process.pid for process in self._processes if process.pid is not None]
+        return [process.pid for process in self._processes]
 
-    def wait_until_ready(self) -> None:
-        """Return when every worker has built its ClientApp.
+    def suits(self, *, workers: int, modules: Mapping[str, str]) -> bool:
+        """Whether it has that many workers, all alive, and none has imported another version of one of ``modules``."""
+        return (
+            len(self._processes) == workers
+            and all(process.poll() is None for process in self._processes)
+            and all(modules.get(name, digest) == digest for name, digest in self._modules.items())
+        )
+
+    def begin(self, build: BuildClientApp, *, modules: Mapping[str, str]) -> None:
+        """Have every worker build its ClientApp; returns when all have.
+
+        Args:
+            build: makes it; picklable. Large arrays in it are shared by the workers, which may only read them.
+            modules: the user's own that it needs, each with a digest.
 
         Raises:
             FedprivError: one could not.
         """
+        self._modules |= modules
+        with closing(nameless_file()) as file:
+            shared = share(build, file)
+            job = Job(
+                build=shared,
+                environ=dict(os.environ),
+                folder=os.getcwd(),
+                path=tuple(sys.path),
+                script=_script() if b"__main__" in shared.pickled else {},
+            )
+            for pipe, process in zip(self._pipes, self._processes, strict=True):
+                self._send(pipe, job)
+                if shared.spans:
+                    reduction.send_handle(pipe, file.fileno(), process.pid)
         for pipe in self._pipes:
             self._receive(pipe)
 
-    def run(self, messages: Sequence[Message]) -> list[Message]:
+    def run(self, messages: "Sequence[Message]") -> "list[Message]":
         """Answers in the order of ``messages``; a free worker takes the next one.
 
         Raises:
@@ -97,13 +128,32 @@ class WorkerPool:
                 free.append(pipe)
         return [answer for answer in answers if answer is not None]
 
-    def _send(self, pipe: Connection, message: Message) -> None:
+    def forget(self) -> None:
+        """Have every worker drop its ClientApp and the data."""
+        for pipe in self._pipes:
+            self._send(pipe, None)
+
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for pipe in self._pipes:
+            pipe.close()
+        os.close(self._alive)
+
+    def _send(self, pipe: Connection, asked: "Job | Message | None") -> None:
         try:
-            pipe.send(message)
+            pipe.send(asked)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._ended(pipe) from error
 
-    def _receive(self, pipe: Connection) -> Message:
+    def _receive(self, pipe: Connection) -> Any:
         try:
             answer = pipe.recv()
         except (EOFError, OSError) as error:  # OSError: it ended in the middle of its answer
@@ -114,17 +164,64 @@ class WorkerPool:
 
     def _ended(self, pipe: Connection) -> FedprivError:
         process = self._processes[self._pipes.index(pipe)]
-        process.join(timeout=5)
+        process.wait(timeout=5)
         return FedprivError(
-            f"Worker process {process.pid} ended by itself (exit code {process.exitcode}; -9 often means that "
+            f"Worker process {process.pid} ended by itself (exit code {process.returncode}; -9 often means that "
             "memory ran out). The run can be resumed; use fewer workers or smaller batches."
         )
 
 
 @contextmanager
+def borrowed(*, workers: int, modules: Mapping[str, str]) -> Iterator[WorkerPool]:
+    """The pool of the run before, or a new one. It is kept for the next run, unless this one fails.
+
+    Args:
+        modules: the user's own that the run needs, each with a digest.
+    """
+    global _idle
+    pool, _idle = _idle, None
+    if pool is not None and not pool.suits(workers=workers, modules=modules):
+        pool.close()
+        pool = None
+    if pool is None:
+        pool = WorkerPool(workers=workers)
+    try:
+        yield pool
+    except BaseException:
+        pool.close()
+        raise
+    with suppress(FedprivError):  # one that has just died; the next run starts others
+        pool.forget()
+    _idle = pool
+
+
+def start_early(workers: int | None) -> None:
+    """Let so many workers import what they need while this process still reads and checks; 1 and None need none yet."""
+    if workers is not None and workers > 1:
+        with borrowed(workers=workers, modules={}):
+            pass
+
+
+_idle: WorkerPool | None = None
+
+
+@atexit.register
+def _close() -> None:
+    if _idle is not None:
+        _idle.close()
+
+
+def _disown() -> None:
+    global _idle
+    _idle = None
+
+
+os.register_at_fork(after_in_child=_disown)
+
+
+@contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Ctrl-C reaches the whole process group, but the parent decides: workers inherit the block from birth."""
-    resource_tracker.ensure_running()  # its start, in the middle of a worker's, would lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -132,42 +229,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, build: BuildClientApp) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
-    try:
-        app = build()
-    except Exception as error:
-        _answer(pipe, f"{type(error).__name__}: {error}")
-        return
-    _answer(pipe, None)
-    while True:
-        try:
-            message: Message = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            return
-        try:
-            answer: Message | str = app(message, node_context(message.metadata.dst_node_id))
-        except Exception as error:
-            logging.getLogger(__name__).debug("%s", traceback.format_exc())
-            answer = f"{type(error).__name__}: {error}"
-        _answer(pipe, answer)
-
-
-def _answer(pipe: Connection, answer: Message | str | None) -> None:
-    try:
-        pipe.send(answer)
-    except (BrokenPipeError, ConnectionResetError):
-        os._exit(1)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _script() -> dict[str, Any]:
+    """Where this program's main module is to be found; nothing where it is typed in."""
+    found = spawn.get_preparation_data("worker")
+    return {key: value for key, value in found.items() if key.startswith("init_main_from")}
