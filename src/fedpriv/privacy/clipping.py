@@ -70,7 +70,7 @@ class ClippingGrid:
             )
         safe_norm = self.clipping_norm * (1 - _rounding(update.numel()))
         factor = (1.0 if norm <= safe_norm else safe_norm / norm) / self.step
-        parts = [(block.double() * factor).trunc_().to(torch.int64) for block in blocks]
+        parts = [(block.double() * factor).to(torch.int64) for block in blocks]  # which truncates toward zero
         values = parts[0] if len(parts) == 1 else torch.cat(parts)
         return EncodedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
 

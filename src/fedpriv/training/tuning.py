@@ -94,7 +94,7 @@ def choose_tuning(
     side_by_side = max(1, min(math.ceil(_STACK_FLOPS / flops / batch_size), _STACK_NUMBERS // parameters))
     if formulation is not None and formulation.wide:  # their product is one for all clients, however long it takes
         side_by_side = max(side_by_side, _WIDE_STACK)
-    count = _FEW_CHUNKS if side_by_side >= expected_cohort / _CHUNKS else _CHUNKS
+    count = _FEW_CHUNKS if side_by_side >= expected_cohort / _FEW_CHUNKS else _CHUNKS
     chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / count)))
     if clients_per_node is not None:
         chunk_size = min(chunk_size, clients_per_node)

@@ -83,7 +83,7 @@ class _Wide(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         layer: WideLinear = ctx.layer
         grad = grads[0].view(*rows.shape[:2], -1)
-        layer.keep(Products(rows[:, :, None], grad[:, :, None]))
+        layer.keep(Products(rows.detach()[:, :, None], grad[:, :, None]))
         if not ctx.needs_input_grad[0]:
             return None, None, None
         of_inputs = (grads[0] @ layer.base).view(rows.shape)
