@@ -14,6 +14,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for fedpriv, e.g. training.engine=opacus")
     arguments = parser.parse_args()
     workloads = [workload for workload in chosen(os.environ.get("WORKLOADS", "")) if is_there(workload)]
+    if not workloads:
+        return
     if arguments.profile:
         from benchmarks import profiling
 
