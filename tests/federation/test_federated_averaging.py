@@ -33,7 +33,7 @@ from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian, NoPriva
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.inprocess import InProcessGrid
 from fedpriv.streams import Streams
-from fedpriv.training import Classification, ClientResult, SgdTrainer
+from fedpriv.training import Classification, ClientResult, SgdTrainer, ShuffledBatches
 from fedpriv.training.opacus_trainer import OpacusTrainer
 from fedpriv.training.rules import PlainRule
 
@@ -54,7 +54,7 @@ class RemembersItsClients:
             x, _ = item.examples()
             visits = item.state.get("visits", torch.tensor(0)) + 1
             memory = item.state.get("deep/memory", torch.zeros(start.shape)) * 0.5 + start * 0.1
-            noise = torch.from_numpy(item.batches.normal(size=start.shape)) * 0.1
+            noise = torch.from_numpy(item.batches().normal(size=start.shape)) * 0.1
             yield ClientResult(
                 client_id=item.client_id,
                 update=noise + memory + visits * x.sum().double() * 0.01,
@@ -105,8 +105,7 @@ def sgd(module, layout):
         layout=layout,
         task=Classification(num_classes=3),
         make_optimizer=partial(torch.optim.SGD, lr=0.1),
-        batch_size=4,
-        local_epochs=1,
+        batches=ShuffledBatches(batch_size=4, local_epochs=1),
         proximal_mu=0.0,
         rule=PlainRule(),
         device=CPU,
@@ -578,7 +577,7 @@ def test_batches_differ_between_attempts(new_data, new_streams):
     class Records(RemembersItsClients):
         def train(self, start, work):
             for item in work:
-                drawn.append(item.batches.random(20))
+                drawn.append(item.batches().random(20))
                 yield ClientResult(client_id=item.client_id, update=torch.zeros_like(start))
 
     run = Federation(new_data(SIZES), new_streams(0), make_trainer=lambda module, layout: Records())

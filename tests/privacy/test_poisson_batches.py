@@ -12,10 +12,12 @@ from fedpriv.privacy import PoissonBatches
 
 
 def inclusion(batches, rng, examples, draws):
-    seen = np.zeros((draws, examples), dtype=bool)
-    for row in seen:
-        row[batches.draw(rng, examples)] = True
-    return seen
+    per_plan = batches.steps(examples)
+    seen = np.zeros((-(-draws // per_plan) * per_plan, examples), dtype=bool)
+    steps = (indices for _ in range(len(seen) // per_plan) for indices in batches.plan(lambda: rng, examples))
+    for row, indices in zip(seen, steps, strict=True):
+        row[indices] = True
+    return seen[:draws]
 
 
 @pytest.mark.parametrize(("batch_size", "examples"), [(32, 100), (1, 50), (99, 100)])
@@ -42,12 +44,22 @@ def test_rate_steps_and_divisor_fit_together(batch_size, examples, epochs):
 
 def test_a_batch_of_at_least_everything_is_everything():
     batches = PoissonBatches(batch_size=10, local_epochs=1)
-    assert batches.draw(np.random.default_rng(0), 7).tolist() == list(range(7))
+    [only] = batches.plan(lambda: np.random.default_rng(0), 7)
+    assert only.tolist() == list(range(7))
 
 
 def test_a_client_without_examples_takes_no_step():
     batches = PoissonBatches(batch_size=10, local_epochs=3)
     assert batches.steps(0) == 0
     assert batches.expected_size(0) == 0
-    assert batches.draw(np.random.default_rng(0), 0).tolist() == []
+    assert list(batches.plan(lambda: np.random.default_rng(0), 0)) == []
     assert 0 <= batches.rate(0) <= 1
+
+
+def test_a_plan_is_the_same_from_the_same_coins():
+    """Sorted, of as many steps as are accounted."""
+    batches = PoissonBatches(batch_size=4, local_epochs=3)
+    one, other = (list(batches.plan(lambda: np.random.default_rng(7), 18)) for _ in range(2))
+    assert len(one) == batches.steps(18) == 15
+    for first, second in zip(one, other, strict=True):
+        assert first.tolist() == second.tolist() == sorted(first.tolist())

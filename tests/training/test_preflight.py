@@ -21,6 +21,7 @@ def check(model, *, example_level=True, input_shape=(1, 6, 6), num_classes=3):
         sample=torch.zeros(3, *input_shape),
         num_tokens=None,
         output_shape=(num_classes,),
+        formulation=None,
     )
 
 
@@ -202,7 +203,14 @@ class FrozenPartFolded(nn.Module):
 
 def check_tokens(model, *, example_level=True):
     sample = torch.zeros(3, LENGTH, dtype=torch.int64)
-    check_model(model, example_level=example_level, sample=sample, num_tokens=TOKENS, output_shape=(LENGTH, TOKENS))
+    check_model(
+        model,
+        example_level=example_level,
+        sample=sample,
+        num_tokens=TOKENS,
+        output_shape=(LENGTH, TOKENS),
+        formulation=None,
+    )
 
 
 def test_a_frozen_part_hides_no_folded_positions():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fedpriv.models import ParameterLayout
-from fedpriv.training import Classification, ClientWork, SgdTrainer
+from fedpriv.training import Classification, ClientWork, SgdTrainer, ShuffledBatches
 from fedpriv.training.rules import PlainRule
 
 CPU = torch.device("cpu")
@@ -37,8 +37,7 @@ def bench(new_streams):
             layout=layout,
             task=Classification(num_classes=3),
             make_optimizer=optimizer or partial(torch.optim.SGD, lr=0.1, momentum=0.9),
-            batch_size=batch_size,
-            local_epochs=local_epochs,
+            batches=ShuffledBatches(batch_size=batch_size, local_epochs=local_epochs),
             proximal_mu=proximal_mu,
             rule=PlainRule(),
             device=CPU,
@@ -50,9 +49,9 @@ def bench(new_streams):
                 state={},
                 broadcast={},
                 noise_multiplier=math.nan,
-                batches=streams.rng("batches", 1, k),
-                noise=streams.torch_generator("noise", 1, k),
-                torch_state=streams.torch_state("training", 1, k),
+                batches=partial(streams.rng, "batches", 1, k),
+                noise=partial(streams.torch_generator, "noise", 1, k),
+                torch_state=partial(streams.torch_state, "training", 1, k),
             )
             for k, source in enumerate(sources)
         ]

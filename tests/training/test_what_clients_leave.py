@@ -8,7 +8,7 @@ from torch import nn
 
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import PoissonBatches
-from fedpriv.training import Classification, ClientWork, FunctionTrainer, SgdTrainer
+from fedpriv.training import Classification, ClientWork, FunctionTrainer, SgdTrainer, ShuffledBatches
 from fedpriv.training.opacus_trainer import OpacusTrainer
 from fedpriv.training.rules import PlainRule
 
@@ -74,7 +74,7 @@ def trainer(engine, model, *, function=train_by_hand):
     }
     if engine == "opacus":
         return OpacusTrainer(batches=PoissonBatches(batch_size=4, local_epochs=2), max_grad_norm=1.0, **shared)
-    return SgdTrainer(batch_size=4, local_epochs=2, **shared)
+    return SgdTrainer(batches=ShuffledBatches(batch_size=4, local_epochs=2), **shared)
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def results(new_streams):
                 state={},
                 broadcast={},
                 noise_multiplier=1.0,
-                batches=streams.rng("batches", 1, k, 0),
-                noise=streams.torch_generator("noise", 1, k, 0),
-                torch_state=streams.torch_state("training", 1, k, 0),
+                batches=partial(streams.rng, "batches", 1, k, 0),
+                noise=partial(streams.torch_generator, "noise", 1, k, 0),
+                torch_state=partial(streams.torch_state, "training", 1, k, 0),
             )
             for k in clients
         ]

@@ -138,8 +138,10 @@ class OpacusTrainer:
         if all(bool(torch.isfinite(p.summed_grad).all()) for p in optimizer.params):
             return
         # A NaN would pass the clipping and turn the whole sum into NaN: one example with unbounded influence.
-        finite = torch.stack([torch.isfinite(p.grad_sample.flatten(1)).all(dim=1) for p in optimizer.params]).all(dim=0)
-        for p in optimizer.params:
+        rows = [p.grad_sample.reshape(batch_size, -1) for p in optimizer.params]
+        bad = ~torch.stack([torch.isfinite(row).all(dim=1) for row in rows]).all(dim=0)
+        for p, row in zip(optimizer.params, rows, strict=True):
             p.summed_grad = None
-            p.grad_sample[~finite] = 0.0
+            # a new tensor, since Opacus takes none twice
+            p.grad_sample = row.masked_fill(bad[:, None], 0.0).view_as(p.grad_sample)
         optimizer.clip_and_accumulate()

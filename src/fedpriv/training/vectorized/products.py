@@ -84,7 +84,7 @@ class Products:
 
 def weighted_sum(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Sum over examples, (K, ...), of ``rows`` (K, B, ...) times ``weights`` (K, B)."""
-    return torch.bmm(weights[:, None], rows.flatten(2)).view(len(rows), *rows.shape[2:])
+    return torch.bmm(weights[:, None], rows.reshape(*rows.shape[:2], -1)).view(len(rows), *rows.shape[2:])
 
 
 def _summed_products(grads: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

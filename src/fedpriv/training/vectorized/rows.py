@@ -33,7 +33,7 @@ class RowsLayer(StackedLayer, ABC):
         }
 
     def square_norms(self) -> torch.Tensor:
-        squares = [rows.flatten(2).square().sum(dim=2) for rows in self._rows.values()]
+        squares = [rows.reshape(*rows.shape[:2], -1).square().sum(dim=2) for rows in self._rows.values()]
         return torch.stack(squares).sum(dim=0)
 
     def gradients(self, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:

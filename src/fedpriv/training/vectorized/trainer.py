@@ -223,7 +223,7 @@ class VectorizedTrainer:
         losses: torch.Tensor,
     ) -> list[ClientResult]:
         changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
-        updates = torch.cat([changes[name].flatten(1) for name in self._layout.names], dim=1).cpu().unbind()
+        updates = torch.cat([changes[name].reshape(len(clients), -1) for name in self._layout.names], dim=1).cpu().unbind()
         trained = {name: rows.unbind() for name, rows in model.named(final)}
         results = []
         for k, (client, update, loss) in enumerate(zip(clients, updates, losses.tolist(), strict=True)):

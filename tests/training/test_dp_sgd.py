@@ -1,8 +1,8 @@
-"""DP-SGD as it runs: sensitivity, noise, sampling, independence, measured on what reaches the optimizer."""
+"""DP-SGD as it runs, on either engine: sensitivity, noise, sampling, independence, measured at the optimizer."""
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import nn
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import PoissonBatches
 from fedpriv.streams import Streams
-from fedpriv.training import Classification, ClientWork
+from fedpriv.training import Classification, ClientWork, DpSgd, Formulation, VectorizedTrainer
 from fedpriv.training.opacus_trainer import OpacusTrainer
 from fedpriv.training.rules import PlainRule
 
@@ -35,26 +35,35 @@ class Spy(torch.optim.SGD):
 
 
 class Everything(PoissonBatches):
-    def draw(self, coins, num_examples):
-        return np.arange(num_examples)
+    def plan(self, coins, num_examples):
+        return iter([np.arange(num_examples)] * self.steps(num_examples))
 
 
 class Nothing(PoissonBatches):
-    def draw(self, coins, num_examples):
-        return np.zeros(0, dtype=np.int64)
+    def plan(self, coins, num_examples):
+        return iter([np.zeros(0, dtype=np.int64)] * self.steps(num_examples))
 
 
 class SumOfOutputs:
     """A loss that is linear in the parameters of a linear model: gradients don't depend on earlier noise."""
 
+    def losses(self, outputs, targets):
+        return outputs.sum(dim=1)
+
     def loss_sum(self, outputs, targets):
         return outputs.sum()
 
 
+@pytest.fixture(params=["opacus", "vectorized"])
+def engine(request):
+    return request.param
+
+
 @dataclass
 class Bench:
-    """A trainer, and what its optimizer saw."""
+    """A trainer of one client after another, and what its optimizer saw."""
 
+    engine: str
     streams: Streams
     model: nn.Module
     batches: PoissonBatches
@@ -69,16 +78,26 @@ class Bench:
         self.seen = []
         self.layout = ParameterLayout.of(self.model)
         self.start = self.layout.from_module(self.model)
-        self.trainer = OpacusTrainer(
-            model=self.model,
-            layout=self.layout,
-            task=self.task,
-            make_optimizer=partial(Spy, lr=self.lr, seen=self.seen),
-            batches=self.batches,
-            max_grad_norm=self.max_grad_norm,
-            proximal_mu=self.proximal_mu,
-            rule=self.rule,
-            device=CPU,
+        shared = {
+            "model": self.model,
+            "layout": self.layout,
+            "task": self.task,
+            "make_optimizer": partial(Spy, lr=self.lr, seen=self.seen),
+            "batches": self.batches,
+            "proximal_mu": self.proximal_mu,
+            "rule": self.rule,
+            "device": CPU,
+        }
+        if self.engine == "opacus":
+            self.trainer = OpacusTrainer(max_grad_norm=self.max_grad_norm, **shared)
+            return
+        self.trainer = VectorizedTrainer(
+            formulation=Formulation(whole=False, side_by_side=True, methods={}, wide=()),
+            stack_size=1,
+            unfolded=True,
+            channels_last=False,
+            private=DpSgd(max_grad_norm=self.max_grad_norm, expected_size=self.batches.expected_size),
+            **shared,
         )
 
     def work(self, examples, *, noise_multiplier, round_number=1, client=0, attempt=0):
@@ -88,15 +107,15 @@ class Bench:
             state={},
             broadcast=self.broadcast,
             noise_multiplier=noise_multiplier,
-            batches=self.streams.rng("batches", round_number, client, attempt),
-            noise=self.streams.torch_generator("noise", round_number, client, attempt),
-            torch_state=self.streams.torch_state("training", round_number, client),
+            batches=partial(self.streams.rng, "batches", round_number, client, attempt),
+            noise=partial(self.streams.torch_generator, "noise", round_number, client, attempt),
+            torch_state=partial(self.streams.torch_state, "training", round_number, client),
         )
 
     def train(self, *work):
-        """Results, and per step what is noisy: the gradient times the expected batch, (steps, d)."""
+        """Results by client, and per step what is noisy: the gradient times the expected batch, (steps, d)."""
         self.seen.clear()
-        results = list(self.trainer.train(self.start, work))
+        results = sorted(self.trainer.train(self.start, work), key=lambda result: result.client_id)
         return results, np.stack(self.seen) if self.seen else np.zeros((0, self.layout.size))
 
     def noisy_sums(self, examples, **position):
@@ -144,11 +163,11 @@ class WithScale(nn.Module):
 WIDE = 20_000  # coordinates of the noise that is judged
 
 
-def wide_bench(streams, **kwargs):
+def wide_bench(engine, streams, **kwargs):
     """d = 20,000, and a gradient that is the same at every step whatever the noise."""
     torch.manual_seed(0)
     model = nn.Linear(WIDE, 1, bias=False)
-    return Bench(streams=streams, model=model, task=SumOfOutputs(), **kwargs)
+    return Bench(engine=engine, streams=streams, model=model, task=SumOfOutputs(), **kwargs)
 
 
 def added_noise(bench, examples, **position):
@@ -180,10 +199,11 @@ def brute_force(model, x, y, norm):
 @pytest.mark.parametrize(
     ("make", "shape"), [(linear, (6,)), (mlp, (6,)), (convolutional, (1, 6, 6)), (WithScale, (6,))]
 )
-def test_the_sum_is_that_of_clipped_per_example_gradients(new_streams, make, shape, norm):
+def test_the_sum_is_that_of_clipped_per_example_gradients(engine, new_streams, make, shape, norm):
     x, y = classes(9, *shape, scale=3.0)
     expected = brute_force(make(), x, y, norm)
     bench = Bench(
+        engine=engine,
         streams=new_streams(0),
         model=make(),
         batches=Everything(batch_size=9, local_epochs=1),
@@ -210,11 +230,12 @@ def odd_examples():
 
 @pytest.mark.parametrize("make", [linear, mlp, WithScale])
 @pytest.mark.parametrize("example", [x for _, x in odd_examples()], ids=[name for name, _ in odd_examples()])
-def test_one_example_moves_the_sum_by_at_most_the_norm(new_streams, make, example):
+def test_one_example_moves_the_sum_by_at_most_the_norm(engine, new_streams, make, example):
     """Add-or-remove-one, whatever is in the example."""
     norm = 0.7
     x, y = classes(8, 6)
     bench = Bench(
+        engine=engine,
         streams=new_streams(0),
         model=make(),
         batches=Everything(batch_size=1, local_epochs=1),
@@ -231,9 +252,11 @@ def test_one_example_moves_the_sum_by_at_most_the_norm(new_streams, make, exampl
         assert moved <= norm * (1 + 1e-5), moved
 
 
-def test_a_bad_example_does_not_silence_the_others(new_streams):
+def test_a_bad_example_does_not_silence_the_others(engine, new_streams):
     x, y = classes(8, 6)
-    bench = Bench(streams=new_streams(0), model=linear(), batches=Everything(batch_size=9, local_epochs=1))
+    bench = Bench(
+        engine=engine, streams=new_streams(0), model=linear(), batches=Everything(batch_size=9, local_epochs=1)
+    )
     [clean] = bench.noisy_sums((x, y), noise_multiplier=0.0)
     with_nan = torch.cat([x, torch.full((1, 6), math.nan)]), torch.cat([y, y[:1]])
     [dirty] = bench.noisy_sums(with_nan, noise_multiplier=0.0)
@@ -252,9 +275,12 @@ class FoldsPositions(nn.Module):
         return self.last(self.first(x.flatten(0, 1)).relu()).unflatten(0, (len(x), -1)).mean(1)
 
 
-def test_rows_that_are_no_examples_are_never_clipped_and_sent(new_streams):
+def test_rows_that_are_no_examples_are_never_clipped_and_sent_by_opacus(new_streams):
     bench = Bench(
-        streams=new_streams(0), model=FoldsPositions(), batches=Everything(batch_size=4, local_epochs=1)
+        engine="opacus",
+        streams=new_streams(0),
+        model=FoldsPositions(),
+        batches=Everything(batch_size=4, local_epochs=1),
     )
     [result], gradients = bench.train(bench.work(classes(4, 5, 6), noise_multiplier=1.0))
     assert result.update is None
@@ -262,18 +288,24 @@ def test_rows_that_are_no_examples_are_never_clipped_and_sent(new_streams):
     assert len(gradients) == 0
 
 
-def test_planted_fault_no_clipping_is_caught(new_streams, monkeypatch):
+def test_planted_fault_no_clipping_is_caught(engine, new_streams, monkeypatch):
     """The measurement above sees a sensitivity that is too large."""
     x, y = classes(8, 6)
-    bench = Bench(streams=new_streams(0), model=linear(), batches=Everything(batch_size=9, local_epochs=1))
-    huge = torch.cat([x, torch.full((1, 6), 1e6)]), torch.cat([y, y[:1]])
-    [before] = bench.noisy_sums((x, y), noise_multiplier=0.0)
+    bench = Bench(
+        engine=engine, streams=new_streams(0), model=linear(), batches=Everything(batch_size=9, local_epochs=1)
+    )
+    ordinary, huge = ((torch.cat([x, torch.full((1, 6), value)]), torch.cat([y, y[:1]])) for value in (1.0, 1e6))
+    [before] = bench.noisy_sums(ordinary, noise_multiplier=0.0)
 
     def unclipped(optimizer):
         for p in optimizer.params:
             p.summed_grad = p.grad_sample.sum(0)
 
+    def nothing_to_clip(model):
+        return torch.zeros(1, 9)
+
     monkeypatch.setattr("opacus.optimizers.DPOptimizer.clip_and_accumulate", unclipped)
+    monkeypatch.setattr("fedpriv.training.vectorized.model.StackedModel.square_norms", nothing_to_clip)
     [after] = bench.noisy_sums(huge, noise_multiplier=0.0)
     assert np.linalg.norm(after - before) > 100
 
@@ -283,8 +315,10 @@ def test_planted_fault_no_clipping_is_caught(new_streams, monkeypatch):
 
 @pytest.mark.parametrize("noise_multiplier", [0.3, 1.0, 7.0])
 @pytest.mark.parametrize("max_grad_norm", [0.1, 1.0, 5.0])
-def test_noise_on_the_sum_is_multiplier_times_norm(new_streams, judge, noise_multiplier, max_grad_norm):
-    bench = wide_bench(new_streams(0), batches=Everything(batch_size=4, local_epochs=1), max_grad_norm=max_grad_norm)
+def test_noise_on_the_sum_is_multiplier_times_norm(engine, new_streams, judge, noise_multiplier, max_grad_norm):
+    bench = wide_bench(
+        engine, new_streams(0), batches=Everything(batch_size=4, local_epochs=1), max_grad_norm=max_grad_norm
+    )
     noise = added_noise(bench, few_wide(), noise_multiplier=noise_multiplier)
     claimed = noise_multiplier * max_grad_norm
     assert noise.shape == (1, WIDE)
@@ -295,17 +329,24 @@ def test_noise_on_the_sum_is_multiplier_times_norm(new_streams, judge, noise_mul
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2 / 3, 3 / 2])
-def test_planted_fault_wrong_noise_is_caught(new_streams, judge, monkeypatch, factor):
+def test_planted_fault_wrong_noise_is_caught(engine, new_streams, judge, monkeypatch, factor):
     from opacus.optimizers import optimizer as opacus
 
-    honest = opacus._generate_noise
-    monkeypatch.setattr(opacus, "_generate_noise", lambda std, **kwargs: honest(std=std * factor, **kwargs))
-    bench = wide_bench(new_streams(0), batches=Everything(batch_size=4, local_epochs=1))
+    from fedpriv.training.vectorized import trainer as vectorized
+
+    of_opacus, of_stack = opacus._generate_noise, vectorized.StackNoise
+
+    def other_noise(clients, private, **kwargs):
+        return of_stack(clients, replace(private, max_grad_norm=private.max_grad_norm * factor), **kwargs)
+
+    monkeypatch.setattr(opacus, "_generate_noise", lambda std, **kwargs: of_opacus(std=std * factor, **kwargs))
+    monkeypatch.setattr(vectorized, "StackNoise", other_noise)
+    bench = wide_bench(engine, new_streams(0), batches=Everything(batch_size=4, local_epochs=1))
     assert not judge.has_std(added_noise(bench, few_wide()), 0.8)
 
 
-def test_an_empty_batch_is_noise_alone(new_streams, judge):
-    bench = wide_bench(new_streams(0), batches=Nothing(batch_size=2, local_epochs=1))
+def test_an_empty_batch_is_noise_alone(engine, new_streams, judge):
+    bench = wide_bench(engine, new_streams(0), batches=Nothing(batch_size=2, local_epochs=1))
     noisy = bench.noisy_sums(few_wide(4), noise_multiplier=0.8)
     assert noisy.shape == (2, WIDE)
     for step in noisy:
@@ -314,8 +355,8 @@ def test_an_empty_batch_is_noise_alone(new_streams, judge):
     assert not bench.noisy_sums(few_wide(4), noise_multiplier=0.0).any()
 
 
-def test_noise_is_independent_across_clients_rounds_attempts_and_steps(new_streams, judge):
-    bench = wide_bench(new_streams(0), batches=Everything(batch_size=2, local_epochs=1))
+def test_noise_is_independent_across_clients_rounds_attempts_and_steps(engine, new_streams, judge):
+    bench = wide_bench(engine, new_streams(0), batches=Everything(batch_size=2, local_epochs=1))
     examples = few_wide(4)  # two steps a participation
     noises = [
         step
@@ -327,7 +368,7 @@ def test_noise_is_independent_across_clients_rounds_attempts_and_steps(new_strea
 
 
 @pytest.mark.parametrize("forgotten", [0, 1, 2])
-def test_planted_fault_shared_noise_is_caught(new_streams, judge, monkeypatch, forgotten):
+def test_planted_fault_shared_noise_is_caught(engine, new_streams, judge, monkeypatch, forgotten):
     """Streams that forget the round, the client or the attempt."""
     honest = Streams.torch_generator
 
@@ -336,7 +377,7 @@ def test_planted_fault_shared_noise_is_caught(new_streams, judge, monkeypatch, f
         return honest(self, purpose, *kept, **kwargs)
 
     monkeypatch.setattr(Streams, "torch_generator", forgetful)
-    bench = wide_bench(new_streams(0), batches=Everything(batch_size=4, local_epochs=1))
+    bench = wide_bench(engine, new_streams(0), batches=Everything(batch_size=4, local_epochs=1))
     positions = itertools.product((1, 2), (3, 4), (5, 6))
     noises = [added_noise(bench, few_wide(), round_number=r, client=k, attempt=a)[0] for r, k, a in positions]
     assert not judge.are_independent(noises)
@@ -356,8 +397,9 @@ class Reseeding(nn.Module):
         return self.layer(x)
 
 
-def test_a_model_that_reseeds_torch_does_not_share_noise(new_streams, judge):
+def test_a_model_that_reseeds_torch_does_not_share_noise(engine, new_streams, judge):
     bench = Bench(
+        engine=engine,
         streams=new_streams(0),
         model=Reseeding(),
         batches=Everything(batch_size=2, local_epochs=1),
@@ -371,16 +413,17 @@ def test_a_model_that_reseeds_torch_does_not_share_noise(new_streams, judge):
     assert judge.has_std(noises, 0.8)
 
 
-def test_noise_does_not_depend_on_the_data(new_streams):
-    bench = wide_bench(new_streams(0), batches=Everything(batch_size=4, local_epochs=1))
+def test_noise_does_not_depend_on_the_data(engine, new_streams):
+    bench = wide_bench(engine, new_streams(0), batches=Everything(batch_size=4, local_epochs=1))
     x, y = few_wide()
     assert np.allclose(added_noise(bench, (x, y)), added_noise(bench, (-3 * x, y)), atol=1e-5)
 
 
-def test_the_divisor_is_the_expected_batch(new_streams):
+def test_the_divisor_is_the_expected_batch(engine, new_streams):
     """10 of 40 expected; whatever the coins say, one example adds the same to the step."""
     x = torch.eye(40)
     bench = Bench(
+        engine=engine,
         streams=new_streams(0),
         model=nn.Linear(40, 1, bias=False),
         batches=PoissonBatches(batch_size=10, local_epochs=5),
@@ -396,9 +439,10 @@ def test_the_divisor_is_the_expected_batch(new_streams):
 # -- sampling ----------------------------------------------------------------------------------------------
 
 
-def one_hot_inclusion(streams, *, examples, batch_size, rounds, epochs=1):
+def one_hot_inclusion(engine, streams, *, examples, batch_size, rounds, epochs=1):
     """Who was in which batch, read from the gradients: (rounds, steps, examples)."""
     bench = Bench(
+        engine=engine,
         streams=streams,
         model=nn.Linear(examples, 1, bias=False),
         batches=PoissonBatches(batch_size=batch_size, local_epochs=epochs),
@@ -411,10 +455,12 @@ def one_hot_inclusion(streams, *, examples, batch_size, rounds, epochs=1):
     return (gradients > 0).reshape(rounds, -1, examples)
 
 
-def test_batches_are_poisson_with_the_accounted_rate_and_steps(new_streams):
+def test_batches_are_poisson_with_the_accounted_rate_and_steps(engine, new_streams):
     examples, batch_size, rounds, epochs = 50, 8, 100, 2
     batches = PoissonBatches(batch_size=batch_size, local_epochs=epochs)
-    seen = one_hot_inclusion(new_streams(0), examples=examples, batch_size=batch_size, rounds=rounds, epochs=epochs)
+    seen = one_hot_inclusion(
+        engine, new_streams(0), examples=examples, batch_size=batch_size, rounds=rounds, epochs=epochs
+    )
     assert seen.shape[1] == batches.steps(examples) == 14
     rate = batches.rate(examples)
     assert stats.binomtest(int(seen.sum()), seen.size, rate).pvalue > 1e-6
@@ -432,10 +478,15 @@ def test_batches_are_poisson_with_the_accounted_rate_and_steps(new_streams):
 # -- the rest of the step ----------------------------------------------------------------------------------
 
 
-def test_the_proximal_term_joins_after_the_noise(new_streams):
+def test_the_proximal_term_joins_after_the_noise(engine, new_streams):
     """Noise and clipping as without it; the difference is mu (w - w_global), and 0 at the first step."""
     examples = classes(12, 6)
-    options = {"streams": new_streams(0), "batches": Everything(batch_size=4, local_epochs=1), "max_grad_norm": 0.3}
+    options = {
+        "engine": engine,
+        "streams": new_streams(0),
+        "batches": Everything(batch_size=4, local_epochs=1),
+        "max_grad_norm": 0.3,
+    }
     plain, proximal = (Bench(model=linear(), proximal_mu=mu, **options) for mu in (0.0, 5.0))
     assert torch.equal(plain.start, proximal.start)
     _, without = plain.train(plain.work(examples, noise_multiplier=1.0))
@@ -447,12 +498,14 @@ def test_the_proximal_term_joins_after_the_noise(new_streams):
     assert np.linalg.norm(5.0 * moved) > 0.05
 
 
-def test_equal_work_gives_equal_bits_whoever_came_before(new_streams):
-    bench = Bench(streams=new_streams(0), model=mlp(), batches=PoissonBatches(batch_size=4, local_epochs=2))
+def test_equal_work_gives_equal_bits_whoever_came_before(engine, new_streams):
+    bench = Bench(
+        engine=engine, streams=new_streams(0), model=mlp(), batches=PoissonBatches(batch_size=4, local_epochs=2)
+    )
     work = [partial(bench.work, classes(20, 6, seed=k), noise_multiplier=1.0, client=k) for k in range(3)]
     together, _ = bench.train(*(make() for make in work))
     backwards, _ = bench.train(*(make() for make in reversed(work)))
-    for one, two in zip(together, reversed(backwards), strict=True):
+    for one, two in zip(together, backwards, strict=True):
         assert torch.equal(one.update, two.update)
 
 
@@ -504,11 +557,13 @@ def all_nan():
 
 @pytest.mark.parametrize("make", [Picky, FailsLate])
 @pytest.mark.parametrize("broken", [unreadable, all_nan])
-def test_a_client_that_raises_fails_alone(new_streams, make, broken):
+def test_a_client_that_raises_fails_alone(engine, new_streams, make, broken):
     """The others' results are the same to the last bit, also where hooks were left half-way."""
     results = []
     for failing in (False, True):
-        bench = Bench(streams=new_streams(0), model=make(), batches=PoissonBatches(batch_size=4, local_epochs=2))
+        bench = Bench(
+            engine=engine, streams=new_streams(0), model=make(), batches=PoissonBatches(batch_size=4, local_epochs=2)
+        )
         data = {k: classes(20, 6, seed=k) for k in range(4)}
         work = [bench.work(broken if failing and k == 1 else data[k], noise_multiplier=1.0, client=k) for k in range(4)]
         results.append(bench.train(*work)[0])
@@ -519,8 +574,9 @@ def test_a_client_that_raises_fails_alone(new_streams, make, broken):
         assert torch.equal(honest[k].update, disturbed[k].update)
 
 
-def test_global_generators_are_left_alone(new_streams):
+def test_global_generators_are_left_alone(engine, new_streams):
     bench = Bench(
+        engine=engine,
         streams=new_streams(0),
         model=nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3)),
         batches=PoissonBatches(batch_size=4, local_epochs=1),
@@ -531,9 +587,10 @@ def test_global_generators_are_left_alone(new_streams):
     assert np.array_equal(before[1], np.random.get_state()[1])
 
 
-def test_dropout_layers_draw_from_the_clients_own_stream(new_streams):
+def test_dropout_layers_draw_from_the_clients_own_stream(engine, new_streams):
     """So that results depend on no earlier client, and not on the process's generator."""
     bench = Bench(
+        engine=engine,
         streams=new_streams(0),
         model=nn.Sequential(nn.Linear(6, 64), nn.Dropout(0.5), nn.Linear(64, 3)),
         batches=Everything(batch_size=20, local_epochs=1),
@@ -547,8 +604,10 @@ def test_dropout_layers_draw_from_the_clients_own_stream(new_streams):
     assert not torch.equal(updates[1], updates[2])
 
 
-def test_a_client_without_examples_sends_a_zero_update(new_streams):
-    bench = Bench(streams=new_streams(0), model=linear(), batches=PoissonBatches(batch_size=4, local_epochs=1))
+def test_a_client_without_examples_sends_a_zero_update(engine, new_streams):
+    bench = Bench(
+        engine=engine, streams=new_streams(0), model=linear(), batches=PoissonBatches(batch_size=4, local_epochs=1)
+    )
     [result], gradients = bench.train(bench.work(classes(0, 6), noise_multiplier=math.nan))
     assert result.failure is None
     assert not result.update.any()
