@@ -115,6 +115,15 @@ class FederatedData:
         """
         return self._gather(self.clients[client])
 
+    def gathered(self, clients: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """As ``client`` for each of them, read together: views of one allocation."""
+        if not len(clients):
+            return []
+        parts = [self.clients[client] for client in clients]
+        x, y = self._gather(np.concatenate(parts))
+        sizes = [part.shape[0] for part in parts]
+        return list(zip(x.split(sizes), y.split(sizes), strict=True))
+
     def client_holdout(self, client: int) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``client``, for the examples it keeps back; none (n = 0) where there is no holdout."""
         return self._gather(self.clients.indices[:0] if self.holdout is None else self.holdout[client])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
@@ -38,7 +39,7 @@ def make_client_app(node: Node, *, discreet: bool) -> ClientApp:
 
 def check_population(node: Node, clients: Sequence[int]) -> None:
     """Raise FedprivError for a client that may not be trained, whoever asks: it is held out, or there is none."""
-    if strangers := sorted(set(clients) - set(node.data.population_ids.tolist())):
+    if strangers := np.setdiff1d(clients, node.data.population_ids).tolist():
         raise FedprivError(
             f"Clients {strangers} are held out of training, or do not exist. Nothing was trained."
         )

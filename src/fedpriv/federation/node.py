@@ -1,7 +1,7 @@
 """A node: hosts many simulated clients, trains those it is told to, answers with sums."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -20,6 +20,9 @@ from fedpriv.training.local_steps import put
 from fedpriv.training.rules import LocalRule
 
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
+
+ReadExamples = Callable[[], tuple[torch.Tensor, torch.Tensor]]
+_SMALL = 64  # examples of a client, below which reading is all overhead
 
 
 class ClientHalf(Protocol):
@@ -59,7 +62,8 @@ class Node:
         values: list[torch.Tensor] = []
         for chunk in task.chunks:
             present = [client for client in chunk if not self._drops_out(task.round, client)]
-            work = [self._work(task, client, multipliers[client]) for client in present]
+            examples = self._examples(present)
+            work = [self._work(task, c, multipliers[c], read) for c, read in zip(present, examples, strict=True)]
             addends, total = {}, zero.clone()
             for result in self.trainer.train(start, work):
                 encoded = EncodedUpdate(values=zero, norm=math.nan, clipped=False)
@@ -105,12 +109,20 @@ class Node:
     def _drops_out(self, round_number: int, client: int) -> bool:
         return self.dropout > 0 and self.streams.rng("dropout", round_number, client).random() < self.dropout
 
-    def _work(self, task: TrainTask, client: int, noise_multiplier: float) -> ClientWork:
+    def _examples(self, clients: Sequence[int]) -> list[ReadExamples]:
+        """How to read each client's data: of many small ones at once, of large ones when it is their turn."""
+        if self.data.client_sizes[list(clients)].sum() > _SMALL * len(clients):
+            return [partial(self.data.client, client) for client in clients]
+        return [partial(_read_already, *pair) for pair in self.data.gathered(clients)]
+
+    def _work(
+        self, task: TrainTask, client: int, noise_multiplier: float, examples: ReadExamples
+    ) -> ClientWork:
         # another attempt, other coins: shared ones would void the amplification that both are accounted with
         position = (task.round, client, task.attempt)
         return ClientWork(
             client_id=client,
-            examples=partial(self.data.client, client),
+            examples=examples,
             state=task.states.get(client, {}),
             broadcast=task.broadcast,
             noise_multiplier=noise_multiplier,
@@ -122,6 +134,10 @@ class Node:
     def _zero(self) -> torch.Tensor:
         nothing = torch.zeros(self.layout.size, dtype=torch.float64)
         return self.mechanism.encode(nothing, weight=0.0).values
+
+
+def _read_already(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x, y
 
 
 class _ClientLog:

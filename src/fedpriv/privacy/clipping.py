@@ -62,7 +62,7 @@ class ClippingGrid:
     def encode(self, update: torch.Tensor) -> EncodedUpdate:
         """Clip ``update`` (shape (d,)) and put it on the grid: ``values`` are int64, in units of ``step``."""
         # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
-        blocks = update.split(_BLOCK) if update.numel() > _BLOCK else (update,)
+        blocks = update.split(_BLOCK) if update.numel() > _BLOCK else (update.double(),)
         norm = math.sqrt(sum(float(torch.dot(block, block)) for block in map(torch.Tensor.double, blocks)))
         if not math.isfinite(norm):
             return EncodedUpdate(

@@ -17,6 +17,7 @@ _T = TypeVar("_T")
 
 _CHUNKS, _FEW_CHUNKS = 16, 8  # of a cohort; few where stacks would be wide
 _WIDE_STACK = 4
+_MOST_CLIENTS = 256  # of a stack: more gain nothing, and cost memory
 _STACK_FLOPS = 1e8  # of a forward pass: from there on the arithmetic, and no longer Python, takes the time
 _STACK_NUMBERS = 2**24  # parameters of a stack: there are about six such matrices
 _PATCH_FLOPS = 5e6  # of an example's forward pass: from there on torch's own convolutions are faster than patches
@@ -91,7 +92,8 @@ def choose_tuning(
     worth = formulation is not None and (example_level or formulation.side_by_side)
     flops = max(1.0, _forward_flops(model, sample[:1]))
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    side_by_side = max(1, min(math.ceil(_STACK_FLOPS / flops / batch_size), _STACK_NUMBERS // parameters))
+    most = min(_STACK_NUMBERS // parameters, _MOST_CLIENTS)
+    side_by_side = max(1, min(math.ceil(_STACK_FLOPS / flops / batch_size), most))
     if formulation is not None and formulation.wide:  # their product is one for all clients, however long it takes
         side_by_side = max(side_by_side, _WIDE_STACK)
     count = _FEW_CHUNKS if side_by_side >= expected_cohort / _FEW_CHUNKS else _CHUNKS

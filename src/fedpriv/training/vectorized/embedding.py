@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .layer import Stack, StackedLayer
+from .products import no_less
 
 
 class StackedEmbedding(StackedLayer):
@@ -43,7 +44,8 @@ class StackedEmbedding(StackedLayer):
         rows, grads = self._joined()
         same = rows[..., :, None] == rows[..., None, :]
         wide = grads.double()  # terms may cancel
-        return ((wide @ wide.mT) * same).sum(dim=(2, 3)).clamp_(min=0).to(grads.dtype)
+        squares = ((wide @ wide.mT) * same).sum(dim=(2, 3))
+        return no_less(squares, wide.norm(dim=3).sum(dim=2)).to(grads.dtype)
 
     def gradients(self, weights: torch.Tensor | None) -> dict[str, torch.Tensor]:
         rows, grads = self._joined()

@@ -14,6 +14,7 @@ from functools import cached_property
 import torch
 
 _MOST_NUMBERS = 2**25  # of all examples' gradients together: more are not written out
+_MOST_CANCELLATION = 256  # 2^-24 of it, float32's rounding, is 1.5e-5
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Products:
         """Sum over examples, (K, O, I); ``weights`` (K, B), None for all 1."""
         if weights is None:
             return _summed_products(self.grads, self.inputs)
-        if "_rows" in self.__dict__:
+        if self._written_out:
             return weighted_sum(weights, self._rows)
         return _summed_products(self.grads * weights[:, :, None, None], self.inputs)
 
@@ -70,16 +71,21 @@ class Products:
         rows = torch.bmm(self.grads.flatten(0, 1).mT, self.inputs.flatten(0, 1))
         return rows.view(clients, batch, *rows.shape[1:])
 
-    def _square_norms_of_weight(self) -> torch.Tensor:
+    @property
+    def _written_out(self) -> bool:
+        """Whether norms are those of written gradients; their sum is then of the same, rounding included."""
         clients, batch, positions, width = self.inputs.shape
         size = width * self.grads.shape[3]
-        if positions == 1:
+        few = 2 * positions * (width + self.grads.shape[3]) < size
+        return positions > 1 and not few and clients * batch * size <= _MOST_NUMBERS
+
+    def _square_norms_of_weight(self) -> torch.Tensor:
+        if self._written_out:
+            return self._rows.square().sum(dim=(2, 3))
+        if self.inputs.shape[2] == 1:
             squares: torch.Tensor = self.inputs.square().sum(dim=(2, 3)) * self.grads.square().sum(dim=(2, 3))
             return squares
-        few = 2 * positions * (width + self.grads.shape[3]) < size
-        if few or clients * batch * size > _MOST_NUMBERS:
-            return _by_gram(self.inputs, self.grads)
-        return self._rows.square().sum(dim=(2, 3))
+        return _by_gram(self.inputs, self.grads)
 
 
 def weighted_sum(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -91,8 +97,23 @@ def _summed_products(grads: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     return torch.bmm(grads.flatten(1, 2).mT, inputs.flatten(1, 2))
 
 
+def no_less(squares: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Squared norms of sums of parts, but none so small next to the parts that rounding could exceed it.
+
+    The sum over examples is a float32 one of all their parts, so what cancels within an example still rounds. Where
+    its parts are more than 256 times as long as their sum, the example counts as if they were 256 times as long: it
+    is clipped more, and its parts are at most 256 clipping norms long.
+
+    Args:
+        squares: of the exact sums, float64.
+        lengths: sum of the parts' L2 norms, float64.
+    """
+    return torch.maximum(squares, (lengths / _MOST_CANCELLATION).square())
+
+
 def _by_gram(inputs: torch.Tensor, grads: torch.Tensor) -> torch.Tensor:
     """sum_{t, s} <a_t, a_s> <g_t, g_s>, in float64: terms cancel, and a norm that is too small clips too little."""
     a, g = (values.flatten(0, 1).double() for values in (inputs, grads))
-    products = torch.bmm(a, a.mT) * torch.bmm(g, g.mT)
-    return products.sum(dim=(1, 2)).clamp_(min=0).to(inputs.dtype).view(inputs.shape[:2])
+    squares = (torch.bmm(a, a.mT) * torch.bmm(g, g.mT)).sum(dim=(1, 2))
+    squares = no_less(squares, (a.norm(dim=2) * g.norm(dim=2)).sum(dim=1))
+    return squares.to(inputs.dtype).view(inputs.shape[:2])

@@ -146,9 +146,9 @@ class VectorizedTrainer:
             optimizer.step()
             for layer in model.wide.values():
                 layer.step(lr=optimizer.param_groups[0]["lr"])
-            for k, client in enumerate(clients):
-                if step + 1 == len(client.plan):  # later steps of the stack are not this client's
-                    final[k] = parameters.detach()[k]
+            ending = [k for k, client in enumerate(clients) if len(client.plan) == step + 1]
+            if ending:  # later steps of the stack are not these clients'
+                final[ending] = parameters.detach()[ending]
         return self._results(model, clients, final, change=final - anchor, losses=losses)
 
     def _gradients(self, model: StackedModel, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
@@ -223,7 +223,8 @@ class VectorizedTrainer:
         losses: torch.Tensor,
     ) -> list[ClientResult]:
         changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
-        updates = torch.cat([changes[name].reshape(len(clients), -1) for name in self._layout.names], dim=1).cpu().unbind()
+        columns = [changes[name].reshape(len(clients), -1) for name in self._layout.names]
+        updates = torch.cat(columns, dim=1).cpu().unbind()
         trained = {name: rows.unbind() for name, rows in model.named(final)}
         results = []
         for k, (client, update, loss) in enumerate(zip(clients, updates, losses.tolist(), strict=True)):
