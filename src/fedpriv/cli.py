@@ -53,6 +53,13 @@ keys: unit=client|example population cohort rounds (example: num_examples batch_
 
 _PLANNED = {"population", "cohort", "noise_multiplier", "epsilon", "delta", "num_examples", "batch_size", "steps"}
 
+_TUNE_EXAMPLES = """\
+examples:
+  fedpriv tune experiment=mnist5k_example_dp                   what trains it faster than the rules do, on this machine
+  fedpriv tune experiment=digits_smoke tuning.chunk_size=4     what the experiment says itself is not varied
+  fedpriv tune experiment=digits_smoke --seconds=60 --write mine/experiment/fast_digits.yaml
+"""
+
 _CONFORMANCE_EXAMPLES = """\
 examples:
   fedpriv conformance fedpriv.privacy.mechanisms:CentralGaussian clipping_norm=0.7 sampling=poisson cohort=20
@@ -244,6 +251,34 @@ def _plan_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _tune(arguments: argparse.Namespace) -> int:
+    from fedpriv.config import compose, conf_dir, preset
+
+    file: Path | None = arguments.write
+    if not 1 <= arguments.seconds <= 86400:
+        raise InputError(f"--seconds={arguments.seconds:g} must lie between 1 and 86400.")
+    if file is not None and file.exists():
+        raise InputError(f"{file} exists already: remove it, or choose another --write FILE.")
+    if file is not None and (file.suffix != ".yaml" or (conf_dir() / "experiment" / file.name).exists()):
+        raise InputError(f"--write {file} must end in .yaml, with a name that no preset of fedpriv's own has.")
+    config = compose(arguments.overrides, config_dir=arguments.config_dir)
+    _prepare()
+    from fedpriv.experiment.tune import tune
+    from fedpriv.reports.tune import measuring, show_tuned
+
+    with measuring() as tell:
+        found = tune(config, seconds=arguments.seconds, tell=tell)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        show_tuned(found.to_json())
+    if file is not None and found.overrides:
+        _write(file, preset([*arguments.overrides, *found.overrides], config_dir=arguments.config_dir))
+        told = f"As DIR/experiment/{file.name} it runs by: fedpriv run --config-dir=DIR experiment={file.stem}"
+        print(f"Written to {file}. {told}", file=sys.stderr if arguments.json else sys.stdout)
+    return 0
+
+
 def _conformance(arguments: argparse.Namespace) -> int:
     _prepare()
     from fedpriv.conformance.command import conformance
@@ -326,6 +361,17 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="one object on stdout")
     plan.add_argument("--png", type=_path, metavar="FILE", help="draw what is feasible")
     plan.add_argument("--config-dir", type=_path, metavar="DIR", help="a folder of your own groups and presets")
+    tune = _command(
+        commands,
+        "tune",
+        _tune,
+        "measure what trains an experiment faster on this machine; nothing is released or kept",
+        epilog=lambda: _TUNE_EXAMPLES,
+    )
+    _takes_overrides(tune)
+    tune.add_argument("--seconds", type=float, default=30.0, metavar="N", help="about how long to measure (30)")
+    tune.add_argument("--write", type=_path, metavar="FILE", help="write the better one as a preset (.yaml)")
+    tune.add_argument("--json", action="store_true", help="one object on stdout")
     conformance = _command(
         commands,
         "conformance",

@@ -12,7 +12,7 @@ from fedpriv.config_schema import MODEL_KEYS, Config
 from fedpriv.config_words import readable, unknown, unknown_keys
 from fedpriv.errors import ConfigError, DamagedRunError
 
-__all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load", "run_id"]
+__all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load", "preset", "run_id"]
 
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.
@@ -42,7 +42,7 @@ def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"--config-dir: there is no folder {config_dir}.")
     chosen = [_key_of(override) for override in overrides]
-    search = [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
+    search = _search(config_dir)
     ConfigStore.instance().store(name=SCHEMA_NAME, node=Config)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -56,6 +56,11 @@ def compose(overrides: Sequence[str], *, config_dir: Path | None) -> Config:
     except Exception as error:  # Hydra lets YAML's own errors through, and ValueError
         raise ConfigError(readable(error, Config)) from error
     return check(config, chosen=chosen)
+
+
+def _search(config_dir: Path | None) -> list[str]:
+    """The override by which Hydra searches the user's own folder, too."""
+    return [] if config_dir is None else [f"hydra.searchpath=[{json.dumps(f'file://{config_dir.resolve()}')}]"]
 
 
 def _groups_chosen_anew(overrides: Sequence[str], search: Sequence[str]) -> list[str]:
@@ -107,6 +112,42 @@ def dump(config: Config) -> str:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def preset(overrides: Sequence[str], *, config_dir: Path | None) -> str:
+    """What ``compose`` makes of these overrides as the text of an experiment of one's own.
+
+    It names the same choices, and says every key whose value is not the choice's.
+
+    Raises:
+        ConfigError: as ``compose``; or a key was taken out, which no file can say.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    wanted = asdict(compose(overrides, config_dir=config_dir))
+    search = _search(config_dir)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = hydra_compose("config", overrides=[*overrides, *search], return_hydra_config=True)
+        choices = composed.hydra.runtime.choices.items()
+        groups = {group: name for group, name in choices if "/" not in group and group != "experiment"}
+        alone = hydra_compose("config", overrides=["~experiment", *(f"{g}={c}" for g, c in groups.items()), *search])
+    defaults = [{f"override /{group}": name} for group, name in groups.items()]
+    known = OmegaConf.to_container(alone)
+    said = _beside(known if isinstance(known, dict) else {}, wanted)
+    return "# @package _global_\n" + OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults, **said}))
+
+
+def _beside(known: dict[Any, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What of ``wanted`` is not known."""
+    if gone := known.keys() - wanted.keys():
+        raise ConfigError(f"The overrides take out {', '.join(sorted(gone))}, which a preset cannot say.")
+    return {
+        key: _beside(known[key], value) if isinstance(value, dict) and isinstance(known.get(key), dict) else value
+        for key, value in wanted.items()
+        if key not in known or known[key] != value
+    }
 
 
 def run_id(

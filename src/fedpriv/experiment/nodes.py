@@ -48,7 +48,7 @@ def _make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams, *,
     torch.set_num_threads(experiment.tuning.threads)
     if experiment.client_app_is_own:
         return _hosted(experiment, load_client_app(experiment.config), streams)
-    node = _node(experiment, mechanism, streams)
+    node = make_node(experiment, mechanism, streams)
     if not experiment.is_stock:
         plain: App = make_client_app(node, discreet=discreet)
         return plain
@@ -57,7 +57,8 @@ def _make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams, *,
     return _hosted(experiment, make_stock_client_app(node, private=private, discreet=discreet, mods=mods), streams)
 
 
-def _node(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> Node:
+def make_node(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> Node:
+    """What trains and evaluates the experiment's clients."""
     model = experiment.new_model()
     layout = experiment.layout(model)
     rule = local_rule(model, experiment.config)
