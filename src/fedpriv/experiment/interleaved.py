@@ -81,7 +81,7 @@ class Races(Generic[_C]):
                 seconds = measure()
                 for timed in (found.setdefault(contender, Timed()), self.timed.setdefault(contender, Timed())):
                     timed.seconds[self._repeats] = seconds
-            fastest = min(timed.median for timed in found.values())
+            fastest = min((timed.median for timed in found.values()), default=0.0)
             for contender in list(ready)[standing:]:
                 if found[contender].median > _HOPELESS * fastest:
                     del ready[contender]
