@@ -1,6 +1,7 @@
 """The command line. Light until a command runs: `fedpriv --help` imports nothing heavy."""
 
 import argparse
+import gc
 import json
 import os
 import re
@@ -70,6 +71,7 @@ examples:
 
 def console() -> NoReturn:
     """Entry point of the `fedpriv` command."""
+    gc.set_threshold(100_000)  # imports make a million objects and no garbage: a sixth of their time otherwise
     sys.exit(main(sys.argv[1:]))
 
 

@@ -60,9 +60,12 @@ def main(*, socket: int, parent: int, modules: Iterable[str]) -> None:
     _is_one = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    gc.disable()  # imports make a million objects and no garbage
     for name in modules:
         with suppress(Exception):  # a job that needs it says so
             importlib.import_module(name)
+    gc.freeze()
+    gc.enable()
     serve(Connection(socket))
 
 
