@@ -209,6 +209,7 @@ _idle: WorkerPool | None = None
 def _close() -> None:
     if _idle is not None:
         _idle.close()
+        _disown()
 
 
 def _disown() -> None:
