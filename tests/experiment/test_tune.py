@@ -149,6 +149,9 @@ def test_as_much_is_measured_as_was_asked_for_and_at_least_a_chunk():
     scratch = scratch_of(experiment)
     scratch.shorten(1e6)
     assert scratch.num_clients == 64
+    scratch = scratch_of(assembled("tuning.chunk_size=100"))
+    scratch.shorten(1e6)
+    assert scratch.num_clients == 10
 
 
 def test_a_federation_in_which_every_client_fails_says_why(monkeypatch):

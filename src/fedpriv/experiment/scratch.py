@@ -89,7 +89,8 @@ class Scratch:
         self._failing = None
 
     def _typical(self, clients: np.ndarray, count: int) -> np.ndarray:
-        """So many, whose sizes are spread as everybody's."""
+        """So many, or all, whose sizes are spread as everybody's."""
+        count = min(count, len(clients))
         by_size = clients[np.argsort(self._experiment.data.client_sizes[clients], kind="stable")]
         middles = (np.arange(count) + 0.5) * len(clients) / count
         return self._streams.rng("cohort", count).permutation(by_size[middles.astype(int)])
