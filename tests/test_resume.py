@@ -86,7 +86,7 @@ TEN_MOMENTS: Mapping[str, Moment] = {
         "kill", _PERMITTED, "after", 3, trained=2, checkpoint=0, often=False
     ),
     "while a client trains": _moment(
-        "kill", "fedpriv.federation.node:Node._encode", "before", 10, trained=2, checkpoint=2
+        "kill", "fedpriv.federation.node:Node._work", "before", 10, trained=2, checkpoint=2
     ),
     "between release and record": _moment("kill", _TRAINED, "after", 3, trained=2, checkpoint=2),
     "between tables and checkpoint": _moment("kill_replacing", _CHECKPOINT, "before", 4, trained=3, checkpoint=2),
@@ -114,7 +114,7 @@ MORE_MOMENTS: Mapping[str, Moment] = {
         "kill", "fedpriv.records.hashchain:HashChain.append", "after", 4, trained=2, checkpoint=2
     ),
     "all clients but one": _moment(
-        "kill", "fedpriv.federation.node:Node._encode", "after", 12, trained=2, checkpoint=0, often=False
+        "kill", "fedpriv.federation.node:Node._work", "after", 12, trained=2, checkpoint=0, often=False
     ),
     "recorded, not checkpointed": _moment("kill", _RECORDED, "after", 4, trained=4, checkpoint=0, often=False),
     "table of rounds flushed, clients not": _moment(
@@ -136,7 +136,7 @@ MORE_MOMENTS: Mapping[str, Moment] = {
     "stated, not in run.json": _moment("kill_replacing", "guarantee.md", "after", 1, trained=5, checkpoint=5),
 }
 
-IN_A_WORKER = _moment("kill_worker", "fedpriv.federation.node:Node._encode", 5, "parent", trained=2, checkpoint=2)
+IN_A_WORKER = _moment("kill_worker", "fedpriv.federation.node:Node._work", 5, "parent", trained=2, checkpoint=2)
 
 
 def _kill_and_go_on(moment: Moment, output: Path, *overrides: str) -> Path:
@@ -296,7 +296,7 @@ def _interrupted_then_resumed(folder: Path, undisturbed: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, undisturbed):
-    deeds = [("terminal_interrupt", "fedpriv.federation.node:Node._encode", 6)]
+    deeds = [("terminal_interrupt", "fedpriv.federation.node:Node._work", 6)]
     ended = fedpriv("run", *SMALL, f"output_dir={tmp_path}", deeds=deeds)
     folder = only_run(tmp_path)
     assert ended.code == 130
@@ -369,7 +369,7 @@ def test_asked_to_stop_in_a_plain_shell(signum, when, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_worker_fails_the_run_which_can_be_resumed(tmp_path, undisturbed):
-    deeds = [EVERY_ROUND, ("kill_worker", "fedpriv.federation.node:Node._encode", 5, "itself")]
+    deeds = [EVERY_ROUND, ("kill_worker", "fedpriv.federation.node:Node._work", 5, "itself")]
     ended = fedpriv("run", *SMALL, "workers=2", f"output_dir={tmp_path}", deeds=deeds)
     assert ended.code == 1
     assert "Worker process" in ended.message

@@ -137,7 +137,7 @@ def test_force_starts_anew_over_what_is_damaged_as_the_message_says(name, tmp_pa
 
 def test_a_ledger_shorter_than_run_json_says_is_damage(tmp_path):
     # Interrupted: run.json knows of an entry that the checkpoint does not.
-    deeds = [("checkpoint_seconds", float("inf")), ("terminal_interrupt", "fedpriv.federation.node:Node._encode", 6)]
+    deeds = [("checkpoint_seconds", float("inf")), ("terminal_interrupt", "fedpriv.federation.node:Node._work", 6)]
     assert fedpriv("run", *SMALL, f"output_dir={tmp_path}", deeds=deeds).code == 130
     folder = only_run(tmp_path)
     _drop_line(folder / "ledger.jsonl", -1)
