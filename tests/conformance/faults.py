@@ -127,7 +127,7 @@ class SeedOf32Bits(CentralGaussian):
 class WeightByExamples(CentralGaussian):
     def encode(self, update, *, weight):
         encoded = super().encode(update, weight=weight)
-        return replace(encoded, values=(encoded.values * weight / _SAID).long())
+        return replace(encoded, values=(encoded.values * weight[..., None] / _SAID).long())
 
 
 class DenominatorByArrivals(CentralGaussian):
@@ -144,10 +144,10 @@ class SensitivityTwice(CentralGaussian):
 
 class InfinityPasses(CentralGaussian):
     def encode(self, update, *, weight):
-        if torch.isfinite(update).all():
-            return super().encode(update, weight=weight)
+        encoded = super().encode(update, weight=weight)
         wild = torch.where(torch.isfinite(update), 0, 10**6 * int(1 / self.grid.step))
-        return replace(super().encode(update, weight=weight), values=wild)
+        finite = torch.isfinite(update).all(dim=-1, keepdim=True)
+        return replace(encoded, values=torch.where(finite, encoded.values, wild))
 
 
 class EveryClientInTurn(PoissonSampler):

@@ -10,7 +10,6 @@ from faults import POISSON, central
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.conformance import kit
 from fedpriv.privacy import CohortSampler
-from fedpriv.privacy.encoded import EncodedUpdate
 from fedpriv.privacy.mechanisms import CentralGaussian
 from fedpriv.privacy.sampling import PoissonSampler
 from fedpriv.streams import Streams
@@ -69,9 +68,9 @@ class FirstCoordinatesClipped(CentralGaussian):
     """Every layer but the first passes."""
 
     def encode(self, update, *, weight):
-        first = self.grid.encode(update[:100])
-        passing = (torch.nan_to_num(update[100:], 0, 0, 0).clamp(-1e3, 1e3) / self.grid.step).long()
-        return replace(first, values=torch.cat([first.values, passing]))
+        first = self.grid.encode(update[..., :100])
+        passing = (torch.nan_to_num(update[..., 100:], 0, 0, 0).clamp(-1e3, 1e3) / self.grid.step).long()
+        return replace(first, values=torch.cat([first.values, passing], dim=-1))
 
 
 class TrainedUpdatesTwice(CentralGaussian):
@@ -79,15 +78,16 @@ class TrainedUpdatesTwice(CentralGaussian):
 
     def encode(self, update, *, weight):
         encoded = super().encode(update, weight=weight)
-        return replace(encoded, values=encoded.values * (2 if torch.count_nonzero(update) > 50 else 1))
+        twice = (torch.count_nonzero(update, dim=-1) > 50).long() + 1
+        return replace(encoded, values=encoded.values * twice[..., None])
 
 
 class MiddlingNormsPass(CentralGaussian):
     def encode(self, update, *, weight):
-        norm = float(torch.linalg.vector_norm(update))
-        if 5 < norm < 1000:
-            return EncodedUpdate(values=(update / self.grid.step).long(), norm=norm, clipped=False)
-        return super().encode(update, weight=weight)
+        encoded = super().encode(update, weight=weight)
+        middling = (encoded.norm > 5) & (encoded.norm < 1000)
+        passing = (update.double().nan_to_num(0, 0, 0) / self.grid.step).long()
+        return replace(encoded, values=torch.where(middling[..., None], passing, encoded.values))
 
 
 class EntryUnderstatesFromRoundTwo(CentralGaussian):

@@ -238,7 +238,8 @@ class FederatedAveraging:
             for reply in replies
             for chunk, values in zip(reply.chunk_ids, self._chunk_sums(reply), strict=True)
         }
-        zero = self.mechanism.encode(torch.zeros(self.layout.size, dtype=torch.float64), weight=0.0).values
+        nothing = torch.zeros(self.layout.size, dtype=torch.float64)
+        zero = self.mechanism.encode(nothing, weight=torch.zeros(())).values
         for chunk in sorted(sums):
             zero += sums[chunk]
         return zero

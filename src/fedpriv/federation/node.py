@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -23,12 +24,13 @@ from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, Tra
 
 ReadExamples = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 _SMALL = 64  # examples of a client, below which reading is all overhead
+_NUMBERS = 2**18  # of the updates that are encoded together
 
 
 class ClientHalf(Protocol):
     """The part of a mechanism that runs where the client's update is."""
 
-    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate: ...
+    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +66,17 @@ class Node:
             present = [client for client in chunk if not self._drops_out(task.round, client)]
             examples = self._examples(present)
             work = [self._work(task, c, multipliers[c], read) for c, read in zip(present, examples, strict=True)]
-            addends, total = {}, zero.clone()
-            for result in self.trainer.train(start, work):
-                encoded = EncodedUpdate(values=zero, norm=math.nan, clipped=False)
-                if result.update is not None:
-                    encoded = self.mechanism.encode(result.update, weight=float(self.weights[result.client_id]))
-                log.add(result, encoded)
+            total, addends = zero.clone(), dict.fromkeys(chunk, zero)
+            for results in _together(self.trainer.train(start, work), rows=max(1, _NUMBERS // max(1, len(zero)))):
+                trained = [result for result in results if result.update is not None]
+                encoded = self._encode(trained)
+                log.add(results, trained, encoded)
                 if task.each:
-                    addends[result.client_id] = encoded.values
+                    addends.update(zip((result.client_id for result in trained), encoded.values, strict=True))
                 else:
-                    total += encoded.values
+                    _add(total, encoded.values)
             if task.each:
-                values.extend(addends.get(client, zero) for client in chunk)
+                values.extend(addends.values())
             elif values and not total.is_floating_point():
                 values[0] += total  # integers add up to the same in any order: one sum says it all
             else:
@@ -131,13 +132,34 @@ class Node:
             torch_state=partial(self.streams.torch_state, "training", *position),
         )
 
+    def _encode(self, results: Sequence[ClientResult]) -> EncodedUpdate:
+        updates = [result.update for result in results if result.update is not None]
+        weights = torch.from_numpy(self.weights[[result.client_id for result in results]])
+        nobody = torch.zeros(0, self.layout.size)
+        return self.mechanism.encode(torch.stack(updates) if updates else nobody, weight=weights)
+
     def _zero(self) -> torch.Tensor:
         nothing = torch.zeros(self.layout.size, dtype=torch.float64)
-        return self.mechanism.encode(nothing, weight=0.0).values
+        return self.mechanism.encode(nothing, weight=torch.zeros((), dtype=torch.float64)).values
 
 
 def _read_already(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return x, y
+
+
+def _together(results: Iterator[ClientResult], *, rows: int) -> Iterator[list[ClientResult]]:
+    """Results in lists of ``rows``; the last may be shorter."""
+    while taken := list(islice(results, rows)):
+        yield taken
+
+
+def _add(total: torch.Tensor, rows: torch.Tensor) -> None:
+    """Add rows to ``total`` in place: integers at once, others one after another, so that lists do not matter."""
+    if rows.is_floating_point():
+        for row in rows:
+            total += row
+    else:
+        total += rows.sum(dim=0)
 
 
 class _ClientLog:
@@ -151,19 +173,25 @@ class _ClientLog:
         self._states: dict[int, Mapping[str, torch.Tensor]] = {}
         self._failures: dict[int, str] = {}
 
-    def add(self, result: ClientResult, encoded: EncodedUpdate) -> None:
-        row = self._row[result.client_id]
-        if result.failure is not None:
-            self._status[row] = FAILED
-            self._failures[result.client_id] = result.failure
-            return
-        self._status[row] = REPLIED
-        if result.state:
-            self._states[result.client_id] = result.state
-        for name, value in self._columns(result, encoded):
-            if name not in self._metrics:
-                self._metrics[name] = np.full(len(self._clients), np.nan)
-            self._metrics[name][row] = value
+    def add(
+        self, results: Sequence[ClientResult], trained: Sequence[ClientResult], encoded: EncodedUpdate
+    ) -> None:
+        """What came of some clients; ``trained`` are those that sent what is in ``encoded``."""
+        for result in results:
+            if result.failure is not None:
+                self._status[self._row[result.client_id]] = FAILED
+                self._failures[result.client_id] = result.failure
+            elif result.state:
+                self._states[result.client_id] = result.state
+        rows = [self._row[result.client_id] for result in trained]
+        self._status[rows] = REPLIED
+        for name in sorted({name for result in trained for name in result.metrics}):
+            self._put(name, rows, [result.metrics.get(name, math.nan) for result in trained])
+        self._put("update_norm", rows, encoded.norm.numpy())
+        self._put("clipped", rows, encoded.clipped.numpy())
+
+    def _put(self, name: str, rows: Sequence[int], values: Sequence[float] | np.ndarray) -> None:
+        self._metrics.setdefault(name, np.full(len(self._clients), np.nan))[rows] = values
 
     def reply(self, task: TrainTask, values: torch.Tensor) -> TrainReply:
         summed = len(values) == 1 and not task.each
@@ -177,9 +205,3 @@ class _ClientLog:
             states=self._states,
             failures=self._failures,
         )
-
-    @staticmethod
-    def _columns(result: ClientResult, encoded: EncodedUpdate) -> Iterator[tuple[str, float]]:
-        yield from result.metrics.items()
-        yield "update_norm", encoded.norm
-        yield "clipped", float(encoded.clipped)

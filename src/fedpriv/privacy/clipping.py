@@ -60,19 +60,22 @@ class ClippingGrid:
         return math.ldexp(1.0, math.frexp(self.clipping_norm)[1] - 1 - _GRID_BITS)
 
     def encode(self, update: torch.Tensor) -> EncodedUpdate:
-        """Clip ``update`` (shape (d,)) and put it on the grid: ``values`` are int64, in units of ``step``."""
+        """Clip updates, shape (n, d) or (d,), and put them on the grid: ``values`` are int64, in units of ``step``."""
         # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
-        blocks = update.split(_BLOCK) if update.numel() > _BLOCK else (update.double(),)
-        norm = math.sqrt(sum(float(torch.dot(block, block)) for block in map(torch.Tensor.double, blocks)))
-        if not math.isfinite(norm):
-            return EncodedUpdate(
-                values=torch.zeros(update.shape, dtype=torch.int64), norm=math.nan, clipped=True
-            )
-        safe_norm = self.clipping_norm * (1 - _rounding(update.numel()))
-        factor = (1.0 if norm <= safe_norm else safe_norm / norm) / self.step
+        blocks = update.split(_BLOCK, dim=-1) if update.numel() > _BLOCK else (update.double(),)
+        norm = sum(block.double().square().sum(dim=-1) for block in blocks).sqrt()  # type: ignore[union-attr]
+        finite = norm.isfinite()
+        safe_norm = self.clipping_norm * (1 - _rounding(update.shape[-1]))
+        factor = torch.where(norm <= safe_norm, 1.0, safe_norm / norm)[..., None] / self.step
         parts = [(block.double() * factor).to(torch.int64) for block in blocks]  # which truncates toward zero
-        values = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return EncodedUpdate(values=values, norm=norm, clipped=norm > self.clipping_norm)
+        values = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        if not bool(finite.all()):
+            values.masked_fill_(~finite[..., None], 0)
+        return EncodedUpdate(
+            values=values,
+            norm=torch.where(finite, norm, math.nan),
+            clipped=~finite | (norm > self.clipping_norm),
+        )
 
     def decode(self, total: torch.Tensor) -> torch.Tensor:
         """A sum of encoded updates (int64) as float64, exactly."""

@@ -1,4 +1,4 @@
-"""One client's addend of an aggregate."""
+"""What clients add to an aggregate."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedUpdate:
-    """One client's addend of the aggregate, as it leaves the client.
+    """Clients' addends of the aggregate, as they leave the clients: a row each, or one by itself without rows.
 
     Attributes:
-        values: shape (d,); int64 where the aggregation is exact on integers, float64 otherwise.
-        norm: L2 norm of the raw update; ``nan`` if it was not finite (and then ``values`` is zero).
-        clipped: whether the mechanism shortened the update, or clips and had to put zero in a non-finite one's place;
-            False where nothing clips.
+        values: shape (n, d) or (d,); int64 where the aggregation is exact on integers, float64 otherwise.
+        norm: L2 norm of each raw update, float64, shape (n,) or (); ``nan`` if it was not finite (its values are zero).
+        clipped: bool, as ``norm``: whether the mechanism shortened the update, or clips and had to put zero in a
+            non-finite one's place; False where nothing clips.
     """
 
     values: torch.Tensor
-    norm: float
-    clipped: bool
+    norm: torch.Tensor
+    clipped: torch.Tensor

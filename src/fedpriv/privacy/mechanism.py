@@ -29,8 +29,8 @@ class Mechanism(Protocol):
         """Noise multiplier of each client's local steps (float64, aligned with ``cohort``); NaN: not private."""
         ...
 
-    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
-        """Client half: constrain and encode ``update`` (float64, shape (d,))."""
+    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
+        """Client half: constrain and encode updates, each by itself: (n, d) with a weight each, or (d,) with one."""
         ...
 
     def decode(

@@ -44,7 +44,7 @@ class CentralGaussian:
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
         return np.full(len(cohort), np.nan)
 
-    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
         return self.grid.encode(update)
 
     def decode(

@@ -42,7 +42,7 @@ class ExampleGaussian:
         noise: np.ndarray = self.noise_multipliers[cohort]
         return noise
 
-    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
         return weigh(update, weight=weight)
 
     def decode(

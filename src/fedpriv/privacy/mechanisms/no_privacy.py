@@ -12,13 +12,16 @@ from fedpriv.accounting.sampled_gaussian import Composition
 from ..encoded import EncodedUpdate
 
 
-def weigh(update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+def weigh(update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
     """``weight * update`` in float64; a non-finite update counts as zero."""
     update = update.double()
-    norm = float(torch.linalg.vector_norm(update))
-    if not math.isfinite(norm):
-        return EncodedUpdate(values=torch.zeros_like(update), norm=math.nan, clipped=False)
-    return EncodedUpdate(values=update * weight, norm=norm, clipped=False)
+    norm = torch.linalg.vector_norm(update, dim=-1)
+    finite = norm.isfinite()
+    return EncodedUpdate(
+        values=torch.where(finite[..., None], update * weight[..., None], 0.0),
+        norm=torch.where(finite, norm, math.nan),
+        clipped=torch.zeros_like(finite),
+    )
 
 
 def weighted_mean(total: torch.Tensor, *, total_weight: float) -> torch.Tensor:
@@ -36,7 +39,7 @@ class NoPrivacy:
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
         return np.full(len(cohort), np.nan)
 
-    def encode(self, update: torch.Tensor, *, weight: float) -> EncodedUpdate:
+    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
         return weigh(update, weight=weight)
 
     def decode(
