@@ -471,6 +471,8 @@ keys that every run has, with their defaults; a preset sets its own, a choice ad
   sampling.cohort=everybody sampling.cap sampling.separation
   partition.num_clients=10 partition.alpha=0.5 partition.min_examples
   training.batch_size=32 training.local_epochs=1 training.lr=0.1 training.engine=auto training.function
+  tuning.stack_size tuning.chunk_size tuning.convolutions=patches|native tuning.memory_format=channels_last|contiguous
+    (by rules; `fedpriv tune` measures what is better)
   model.init=FILE model.trainable=[PATTERN,...] model.lora_rank model.lora_alpha=rank model.lora_layers=['*']
   strategy.weighting=examples|uniform strategy.personal=[PATTERN,...] strategy.flower strategy.client_app strategy.mods
   federation.dropout=0 clients_per_node=any evaluation.every=1 evaluation.clients=true fix_model=false
