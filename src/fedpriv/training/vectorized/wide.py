@@ -35,7 +35,8 @@ class WideLinear(MultiplyingLayer):
     def begin(self, base: torch.Tensor) -> None:
         """Start from this weight, (O, I), for every client."""
         self.base = base
-        self._steps: list[Products] = []
+        # of the steps so far: (K, R, O) and (K, R, I), whose products are the clients' changes of the weight
+        self.factors: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = _Wide.apply(x, self.stack.tether, self)
@@ -48,12 +49,11 @@ class WideLinear(MultiplyingLayer):
         """What plain SGD does after a backward pass; ``factors`` then has its examples, too."""
         if self.took_part:
             products = self._products()
-            self._steps = [Products.joined([*self._steps, Products(products.inputs, products.grads * -lr)])]
-
-    @property
-    def factors(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Of the steps so far: (K, R, O) and (K, R, I), whose products are the clients' changes of the weight."""
-        return (self._steps[0].grads.flatten(1, 2), self._steps[0].inputs.flatten(1, 2)) if self._steps else None
+            changes, inputs = products.grads.flatten(1, 2) * -lr, products.inputs.flatten(1, 2)
+            if self.factors is not None:
+                changes = torch.cat([self.factors[0], changes], dim=1)
+                inputs = torch.cat([self.factors[1], inputs], dim=1)
+            self.factors = changes, inputs
 
     def update(self) -> torch.Tensor:
         """The clients' changes of the weight, (K, O, I)."""
