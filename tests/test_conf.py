@@ -224,7 +224,7 @@ def test_a_folder_of_ones_own_adds_presets_and_groups(tmp_path):
         ("federation.dropout=1", "federation.dropout=1.0 must be in"),
         ("seeds.noise=secrets", "secrets must be a whole number >= 0 or secret"),
         ("privacy.accountant=pdl", "use one of auto, pld, rdp, prv, opacus_rdp"),
-        ("training.engine=sgd", "use training.engine=opacus or auto"),
+        ("training.engine=sgd", "use training.engine=opacus, vectorized or auto"),
     ],
 )
 def test_a_slip_is_one_message_that_names_it(override, message):

@@ -150,7 +150,7 @@ class Attempt:
                 worker_pids=[],
                 attempts=1 if earlier is None else earlier.execution.attempts + 1,
             ),
-            extra={"task": self._task()},
+            extra={"task": self._task(), "training": self._training()},
         )
 
     def _task(self) -> dict[str, Any]:
@@ -161,6 +161,17 @@ class Attempt:
             "higher_is_better": task.higher_is_better,
             "public_data": self.experiment.data.public,
         }
+
+    def _training(self) -> dict[str, Any]:
+        """Which engine trains, how its work is cut, and, where it steps by layers, how gradients' norms come about."""
+        experiment = self.experiment
+        found: dict[str, Any] = asdict(experiment.tuning)
+        if experiment.tuning.engine == "vectorized" and experiment.formulation is not None:
+            found["layers"] = {name or "whole model": how for name, how in experiment.formulation.methods.items()}
+            found["side_by_side"] = experiment.formulation.side_by_side
+        if experiment.device.type == "cuda":
+            found["tf32"] = torch.backends.cuda.matmul.allow_tf32
+        return found
 
     def _changes(self, audit: HashChain) -> list[str]:
         """What is no longer as it was when the ledger's entries were written, as far as is known."""

@@ -8,6 +8,8 @@ import torch
 
 from ..interface import ClientWork
 
+_SMALL_STACK, _MOST_PADDED = 16, 1.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
@@ -46,6 +48,26 @@ class Batch:
     def size(self) -> int:
         """B: of the client with the largest batch; 0 where all are empty."""
         return self.mask.shape[1]
+
+
+def stacks(clients: Sequence[Examples], *, most: int) -> Iterator[list[Examples]]:
+    """Clients that train side by side: alike in steps and sizes, so that little is padded.
+
+    Small stacks are of clients whose arithmetic takes the time, and padding costs as much as examples do; where stacks
+    may be large, it is cheaper than another stack.
+    """
+    stack: list[Examples] = []
+    for client in sorted(clients, key=lambda client: (len(client.plan), client.size)):
+        if len(stack) == most or (most <= _SMALL_STACK and _wasteful([*stack, client])):
+            yield stack
+            stack = []
+        stack.append(client)
+    if stack:
+        yield stack
+
+
+def _wasteful(stack: Sequence[Examples]) -> bool:
+    return len(stack) * max(client.seen for client in stack) > _MOST_PADDED * sum(client.seen for client in stack)
 
 
 def batches_of(clients: Sequence[Examples], *, device: torch.device, channels_last: bool) -> Iterator[Batch]:

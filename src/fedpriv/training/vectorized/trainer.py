@@ -15,7 +15,7 @@ from ..interface import ClientResult, ClientWork, coins_of, failed
 from ..local_steps import OptimizerFactory
 from ..rules import FedNovaRule, LocalRule, PlainRule
 from ..tasks import Task
-from .batch import Batch, Examples, batches_of
+from .batch import Batch, Examples, batches_of, stacks
 from .model import StackedModel
 from .noise import DpSgd, StackNoise
 from .trial import Formulation
@@ -99,9 +99,8 @@ class VectorizedTrainer:
                 ready.append(self._examples(item))
             except Exception as error:
                 yield failed(item, error)
-        ready.sort(key=lambda client: (len(client.plan), client.size))
-        for first in range(0, len(ready), self._stack_size):
-            yield from self._isolated(start, ready[first : first + self._stack_size])
+        for stack in stacks(ready, most=self._stack_size):
+            yield from self._isolated(start, stack)
 
     def _examples(self, work: ClientWork) -> Examples:
         x, y = work.examples()
