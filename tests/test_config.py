@@ -275,7 +275,7 @@ def test_an_override_that_means_nothing_is_refused_with_the_mend(override, told)
         ("privacy.calibration", "foo", "use one of per_client, shared."),
         ("privacy.mechanism", "foo", "use one of none, example, central."),
         ("sampling.kind", "foo", "poisson, capped_poisson, fixed_size, all, round_robin, cyclic_poisson."),
-        ("training.engine", "foo", "use one of auto, sgd, opacus."),
+        ("training.engine", "foo", "use one of auto, vectorized, sgd, opacus."),
         ("training.engine", "sgd", "use training.engine=opacus, vectorized or auto."),
         ("runtime.kind", "ray", "use one of inprocess."),
         ("seed", -1, "seed=-1 must be >= 0."),
@@ -306,7 +306,7 @@ def test_a_value_that_cannot_be_run_is_refused_with_the_key(default, key, value,
         (["privacy.clipping_norm=1"], "privacy.clipping_norm has no meaning with privacy=example"),
         (["privacy=central", "privacy.max_grad_norm=1"], "privacy.max_grad_norm has no meaning with privacy=central"),
         (["privacy.epsilon=inf", "privacy.noise_multiplier=1"], "privacy.epsilon=inf means no noise"),
-        (["privacy=none", "training.engine=opacus"], "use training.engine=sgd or auto."),
+        (["privacy=none", "training.engine=opacus"], "use training.engine=sgd, vectorized or auto."),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(overrides, told):
