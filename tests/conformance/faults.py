@@ -42,7 +42,7 @@ def central(mechanism=CentralGaussian, *, sampler=None):
     )
 
 
-def example(mechanism=ExampleGaussian):
+def example(mechanism=ExampleGaussian, *, engine="vectorized"):
     batches = PoissonBatches(batch_size=8, local_epochs=1)
 
     def make(streams, sampler):
@@ -60,6 +60,7 @@ def example(mechanism=ExampleGaussian):
         population=POISSON.population,
         batches=batches,
         num_examples=32,
+        engine=engine,
     )
 
 

@@ -37,8 +37,9 @@ def test_central_gaussian_holds():
     assert verdicts.claim.noise_std == pytest.approx(1.3 * 0.7 / 8)
 
 
-def test_example_gaussian_holds():
-    verdicts = example(noise_multiplier=0.9, max_grad_norm=0.6, population=40, cohort=8)
+@pytest.mark.parametrize("engine", ["vectorized", "opacus"])
+def test_example_gaussian_holds(engine):
+    verdicts = example(engine=engine, noise_multiplier=0.9, max_grad_norm=0.6, population=40, cohort=8)
     assert verdicts.failed == []
     assert not_applicable(verdicts) == NOT_FOR_LOCAL_NOISE | NOT_FOR_EITHER
     assert verdicts.claim.sensitivity["replace_one"] == pytest.approx(2 * 0.6 / 12)
@@ -98,6 +99,11 @@ def test_a_factory_of_ones_own_holds():
 
 def test_a_fault_of_ones_own_is_caught():
     assert measure(forgetful, {"claim.population": 40, "claim.cohort": 8})["noise_std"].verdict == "fails"
+
+
+def test_an_engine_that_there_is_not_is_named():
+    with pytest.raises(ConfigError, match="engine=sgd: choose one of vectorized, opacus"):
+        example(engine="sgd")
 
 
 @pytest.mark.parametrize(

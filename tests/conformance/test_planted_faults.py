@@ -83,22 +83,24 @@ def test_a_fault_in_dp_sgd_is_caught(fault, property_):
     assert verdict(property_, example(fault)) == "fails"
 
 
-def test_clipping_examples_to_twice_the_norm_is_caught(monkeypatch):
-    trainer = example_level.OpacusTrainer
+@pytest.mark.parametrize(("engine", "maker"), [("vectorized", "DpSgd"), ("opacus", "OpacusTrainer")])
+def test_clipping_examples_to_twice_the_norm_is_caught(engine, maker, monkeypatch):
+    make = getattr(example_level, maker)
 
     def generous(*, max_grad_norm, **settings):
-        return trainer(max_grad_norm=2 * max_grad_norm, **settings)
+        return make(max_grad_norm=2 * max_grad_norm, **settings)
 
-    monkeypatch.setattr(example_level, "OpacusTrainer", generous)
-    assert verdict("sensitivity_zero_out", example()) == "fails"
+    monkeypatch.setattr(example_level, maker, generous)
+    assert verdict("sensitivity_zero_out", example(engine=engine)) == "fails"
 
 
+@pytest.mark.parametrize("engine", ["vectorized", "opacus"])
 @pytest.mark.parametrize(
     ("generator", "property_"), [(shared_between_clients, "noise_independent_clients"), (of_32_bits, "seeds")]
 )
-def test_noise_of_dp_sgd_that_two_clients_share_is_caught(generator, property_, monkeypatch):
+def test_noise_of_dp_sgd_that_two_clients_share_is_caught(engine, generator, property_, monkeypatch):
     monkeypatch.setattr(Streams, "torch_generator", generator)
-    assert verdict(property_, example()) == "fails"
+    assert verdict(property_, example(engine=engine)) == "fails"
 
 
 @pytest.mark.parametrize("subject", [central, example])

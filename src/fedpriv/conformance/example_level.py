@@ -1,4 +1,4 @@
-"""An example-level ``Mechanism`` as a subject: the real DP-SGD engine, on a model whose gradients are planted.
+"""An example-level ``Mechanism`` as a subject: a real DP-SGD engine, on a model whose gradients are planted.
 
 Sensitivity and noise are measured on one step that holds all examples of a client; which examples a step holds, on the
 batches that a run would draw.
@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from fedpriv.accounting.sampled_gaussian import SampledGaussian
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import Mechanism, PoissonBatches
-from fedpriv.training import LocalTrainer
+from fedpriv.training import DpSgd, Formulation, LocalTrainer, VectorizedTrainer
 from fedpriv.training.opacus_trainer import OpacusTrainer
 from fedpriv.training.rules import PlainRule
 
@@ -26,7 +26,10 @@ from .mechanism_subject import MakeMechanism, MakeSampler, MechanismSubject, Per
 from .scripted_federation import ScriptedFederation, clients_with, flatten, layout_of
 from .subject import Claim, LocalSteps, Round
 
+PrivateEngine = Literal["vectorized", "opacus"]
+
 _TARGET = 0  # the client whose first example is watched
+_STACK = 4  # clients side by side, where the engine has them so
 
 
 @final
@@ -36,6 +39,7 @@ class ExampleLevelSubject(MechanismSubject):
     Args:
         batches: as a run would draw them.
         num_examples: of each client; public.
+        engine: which one takes the steps.
     """
 
     def __init__(
@@ -47,9 +51,10 @@ class ExampleLevelSubject(MechanismSubject):
         population: int,
         batches: PoissonBatches,
         num_examples: int,
+        engine: PrivateEngine,
     ) -> None:
         super().__init__(name=name, make=make, make_sampler=make_sampler, population=population)
-        self._batches, self._num_examples = batches, num_examples
+        self._batches, self._num_examples, self._engine = batches, num_examples, engine
         self._whole = PoissonBatches(batch_size=num_examples, local_epochs=1)
 
     @cached_property
@@ -131,30 +136,41 @@ class ExampleLevelSubject(MechanismSubject):
         return clients_with(examples, population=self.population)
 
     def _trainer(self, model: nn.Module, batches: PoissonBatches, *, seen: list[bool]) -> LocalTrainer:
-        return OpacusTrainer(
-            model=model,
-            layout=ParameterLayout.of(model),
-            task=InnerProduct(),
-            make_optimizer=partial(Watched, lr=1.0, seen=seen),
-            batches=batches,
-            max_grad_norm=self.entry.sensitivity,
-            proximal_mu=0.0,
-            rule=PlainRule(),
-            device=torch.device("cpu"),
+        shared: dict[str, Any] = {
+            "model": model,
+            "layout": ParameterLayout.of(model),
+            "task": InnerProduct(),
+            "make_optimizer": partial(Watched, lr=1.0, seen=seen),
+            "batches": batches,
+            "proximal_mu": 0.0,
+            "rule": PlainRule(),
+            "device": torch.device("cpu"),
+        }
+        max_grad_norm = self.entry.sensitivity
+        if self._engine == "opacus":
+            return OpacusTrainer(max_grad_norm=max_grad_norm, **shared)
+        return VectorizedTrainer(
+            formulation=Formulation(whole=False, side_by_side=True, methods={}, wide=()),
+            stack_size=_STACK,
+            unfolded=True,
+            channels_last=False,
+            private=DpSgd(max_grad_norm=max_grad_norm, expected_size=batches.expected_size),
+            **shared,
         )
 
 
 class Planted(nn.Module):
-    """Parameters of any shape; on an example x its output is <parameters, x>, so its gradient is x itself."""
+    """A Linear layer for each tensor; on an example x the output is <parameters, x>, so the gradient is x itself."""
 
     def __init__(self, layout: ParameterLayout) -> None:
         super().__init__()
-        values = layout.unflatten(torch.zeros(layout.size))
-        for i, value in enumerate(values.values()):
-            self.register_parameter(f"p{i}", nn.Parameter(value))
+        values = layout.unflatten(torch.zeros(layout.size)).values()
+        self.sizes = [value.numel() for value in values]
+        self.parts = nn.ModuleList(nn.Linear(size, 1, bias=False) for size in self.sizes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x @ torch.cat([p.reshape(-1) for p in self.parameters()])
+        parts = zip(self.parts, x.split(self.sizes, dim=1), strict=True)
+        return torch.cat([part(values) for part, values in parts], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

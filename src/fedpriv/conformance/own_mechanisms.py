@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,20 +14,21 @@ from fedpriv.streams import Streams
 
 from .calling import checked_call
 from .client_level import ClientLevelSubject
-from .example_level import ExampleLevelSubject
+from .example_level import ExampleLevelSubject, PrivateEngine
 from .mechanism_subject import MakeMechanism
 from .scripted_federation import streams_of
 from .subject import Subject
 
 # The one place of defaults: a federation small enough to measure in seconds.
 _SAMPLING: dict[str, Any] = {"sampling": "poisson", "population": 100, "cohort": None, "separation": None, "cap": None}
-_EXAMPLES: dict[str, Any] = {"num_examples": 32, "batch_size": 8, "local_epochs": 1}
+_EXAMPLES: dict[str, Any] = {"num_examples": 32, "batch_size": 8, "local_epochs": 1, "engine": "vectorized"}
 _DEFAULTS: dict[Any, dict[str, Any]] = {
     CentralGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     ExampleGaussian: {"noise_multiplier": 1.0, "max_grad_norm": 1.0, **_SAMPLING, **_EXAMPLES},
 }
 _COHORT = 20  # of a sampling that needs one
 _OFFERED = ("streams", "sampler")
+_WORDS = ("sampling", "engine")
 
 
 def is_ours(target: Any) -> bool:
@@ -60,7 +61,7 @@ def build(target: Any, arguments: Mapping[str, Any], *, name: str) -> Subject:
         raise ConfigError(f"{name} takes no {unknown[0]}. It takes: {shown}.")
     given = {**known, **arguments}
     for key, value in given.items():
-        if key != "sampling" and value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if key not in _WORDS and value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ConfigError(f"{name}: {key}={value} must be a number.")
     return _subject(_maker(target, given), given, name=name)
 
@@ -110,7 +111,10 @@ def _subject(make: MakeMechanism, given: Mapping[str, Any], *, name: str) -> Sub
     if mechanism.unit is None:
         raise ConfigError(f"{name} protects nothing: there is no claim to measure.")
     if mechanism.unit == "example":
-        return ExampleLevelSubject(**shared, batches=_batches(given), num_examples=int(given["num_examples"]))
+        if given["engine"] not in get_args(PrivateEngine):
+            raise ConfigError(f"engine={given['engine']}: choose one of {', '.join(get_args(PrivateEngine))}.")
+        examples = {"num_examples": int(given["num_examples"]), "engine": given["engine"]}
+        return ExampleLevelSubject(**shared, batches=_batches(given), **examples)
     return ClientLevelSubject(**shared)
 
 
