@@ -39,7 +39,8 @@ def make_client_app(node: Node, *, discreet: bool) -> ClientApp:
 
 def check_population(node: Node, clients: Sequence[int]) -> None:
     """Raise FedprivError for a client that may not be trained, whoever asks: it is held out, or there is none."""
-    if strangers := np.setdiff1d(clients, node.data.population_ids).tolist():
+    asked = np.asarray(clients, dtype=np.int64)
+    if strangers := asked[~np.isin(asked, node.data.population_ids)].tolist():
         raise FedprivError(
             f"Clients {strangers} are held out of training, or do not exist. Nothing was trained."
         )
