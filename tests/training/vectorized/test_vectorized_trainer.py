@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fedpriv.training import (
 )
 from fedpriv.training.opacus_trainer import OpacusTrainer
 from fedpriv.training.rules import FedNovaRule, PersonalLayersRule, PlainRule, ScaffoldRule
+from fedpriv.training.vectorized import trainer as vectorized
 
 CPU = torch.device("cpu")
 LR, NORM = 0.1, 0.5
@@ -38,6 +40,10 @@ def mlp():
 def examples(client, sizes=RAGGED, shape=(6,)):
     x = torch.randn(sizes[client], *shape, generator=torch.Generator().manual_seed(client))
     return x, torch.arange(sizes[client]) % 3
+
+
+def in_given_order(clients, *, most):
+    return [clients[first : first + most] for first in range(0, len(clients), most)]
 
 
 class Federation:
@@ -125,7 +131,9 @@ def same(one, other):
 
 
 @pytest.fixture
-def federation(new_streams):
+def federation(new_streams, monkeypatch):
+    """Whose stacks are as ragged as can be."""
+    monkeypatch.setattr(vectorized, "stacks", in_given_order)
     return partial(Federation, new_streams(0))
 
 
@@ -300,3 +308,13 @@ def test_global_generators_and_the_model_are_left_alone(federation):
     assert all(result.failure is None for result in results[0].values())
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+def test_stacks_hold_every_client_once_and_pad_little():
+    """As the engine itself cuts them."""
+    sizes = [1, 300, 4, 4, 5, 0, 7, 290, 4, 40]
+    clients = [SimpleNamespace(plan=[np.arange(n)] * (1 + n // 100), size=n, seen=n, work=None) for n in sizes]
+    for most in (1, 3, 8):
+        stacks = list(vectorized.stacks(clients, most=most))
+        assert sorted(client.size for stack in stacks for client in stack) == sorted(sizes)
+        assert max(map(len, stacks)) <= most
