@@ -11,5 +11,5 @@ def rounded_up(epsilon: float) -> str:
 
 def upwards(number: float, digits: int) -> str:
     """A number >= 0 with so many significant digits; one that has fewer is printed as it is."""
-    rounded = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(number))
+    rounded = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(number)))
     return f"{float(rounded):.{digits}g}"
