@@ -33,6 +33,7 @@ def tuned(make, shape, example_level, batch_size, cohort, *, wishes=FREE, formul
         expected_cohort=cohort,
         clients_per_node=per_node,
         threads=1,
+        device=torch.device("cpu"),
     )
 
 

@@ -164,6 +164,7 @@ class Experiment:
             expected_cohort=self.sampler(self.streams(None)).law.cohort,
             clients_per_node=config.clients_per_node,
             threads=config.threads,
+            device=self.device,
         )
 
     @cached_property

@@ -18,9 +18,9 @@ _T = TypeVar("_T")
 _CHUNKS, _FEW_CHUNKS = 16, 8  # of a cohort; few where stacks would be wide
 _WIDE_STACK = 4
 _MOST_CLIENTS = 256  # of a stack: more gain nothing, and cost memory
-_STACK_FLOPS = 1e8  # of a forward pass: from there on the arithmetic, and no longer Python, takes the time
+_STACK_FLOPS = {"cpu": 1e8, "cuda": 1e11}  # of a forward pass: from there on arithmetic, not Python, takes the time
 _STACK_NUMBERS = 2**24  # parameters of a stack: there are about six such matrices
-_PATCH_FLOPS = 5e6  # of an example's forward pass: from there on torch's own convolutions are faster than patches
+_PATCH_FLOPS = 5e6  # of an example's forward pass: from there on a CPU's own convolutions are faster than patches
 
 # These step on every number by itself, so that one of them may step on many clients' parameters at once.
 ELEMENTWISE = (
@@ -81,6 +81,7 @@ def choose_tuning(
     expected_cohort: float,
     clients_per_node: int | None,
     threads: int,
+    device: torch.device,
 ) -> Tuning:
     """Chunks fine enough for every sensible number of workers, stacks wide enough that Python is not what takes time.
 
@@ -93,8 +94,8 @@ def choose_tuning(
     flops = max(1.0, _forward_flops(model, sample[:1]))
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     most = min(_STACK_NUMBERS // parameters, _MOST_CLIENTS)
-    side_by_side = max(1, min(math.ceil(_STACK_FLOPS / flops / batch_size), most))
-    if formulation is not None and formulation.wide:  # their product is one for all clients, however long it takes
+    side_by_side = max(1, min(math.ceil(_STACK_FLOPS[device.type] / flops / batch_size), most))
+    if formulation is not None and formulation.wide and not example_level:  # their product is one for all clients, however long it takes
         side_by_side = max(side_by_side, _WIDE_STACK)
     count = _FEW_CHUNKS if side_by_side >= expected_cohort / _FEW_CHUNKS else _CHUNKS
     chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / count)))
@@ -104,7 +105,7 @@ def choose_tuning(
         engine=_or(wishes.engine, "vectorized" if worth else one_by_one),
         chunk_size=chunk_size,
         stack_size=_or(wishes.stack_size, min(side_by_side, chunk_size)),
-        unfolded=_or(wishes.unfolded, flops < _PATCH_FLOPS),
+        unfolded=_or(wishes.unfolded, flops < _PATCH_FLOPS or device.type == "cuda"),
         channels_last=_or(wishes.channels_last, any(isinstance(layer, nn.Conv2d) for layer in model.modules())),
         threads=threads,
     )
