@@ -95,7 +95,7 @@ def choose_tuning(
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     most = min(_STACK_NUMBERS // parameters, _MOST_CLIENTS)
     side_by_side = max(1, min(math.ceil(_STACK_FLOPS[device.type] / flops / batch_size), most))
-    if formulation is not None and formulation.wide and not example_level:  # their product is one for all clients, however long it takes
+    if formulation is not None and formulation.wide and not example_level:  # one product for all clients
         side_by_side = max(side_by_side, _WIDE_STACK)
     count = _FEW_CHUNKS if side_by_side >= expected_cohort / _FEW_CHUNKS else _CHUNKS
     chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / count)))
