@@ -61,13 +61,16 @@ class Node:
         start = self.layout.flatten(task.parameters)
         multipliers = dict(zip(task.clients, task.noise_multipliers.tolist(), strict=True))
         zero, log = self._zero(), _ClientLog(task.clients)
+        one_sum = not (task.each or zero.is_floating_point())  # integers add up to the same in any order
+        together = max(1, _NUMBERS // max(1, len(zero)))
         values: list[torch.Tensor] = []
         for chunk in task.chunks:
             present = [client for client in chunk if not self._drops_out(task.round, client)]
             examples = self._examples(present)
             work = [self._work(task, c, multipliers[c], read) for c, read in zip(present, examples, strict=True)]
-            total, addends = zero.clone(), dict.fromkeys(chunk, zero)
-            for results in _together(self.trainer.train(start, work), rows=max(1, _NUMBERS // max(1, len(zero)))):
+            total = values[0] if one_sum and values else zero.clone()
+            addends = dict.fromkeys(chunk, zero)
+            for results in _together(self.trainer.train(start, work), rows=together):
                 trained = [result for result in results if result.update is not None]
                 encoded = self._encode(trained)
                 log.add(results, trained, encoded)
@@ -77,9 +80,7 @@ class Node:
                     _add(total, encoded.values)
             if task.each:
                 values.extend(addends.values())
-            elif values and not total.is_floating_point():
-                values[0] += total  # integers add up to the same in any order: one sum says it all
-            else:
+            elif not (one_sum and values):
                 values.append(total)
         return log.reply(task, torch.stack(values) if values else zero.expand(0, -1))
 
@@ -135,8 +136,11 @@ class Node:
     def _encode(self, results: Sequence[ClientResult]) -> EncodedUpdate:
         updates = [result.update for result in results if result.update is not None]
         weights = torch.from_numpy(self.weights[[result.client_id for result in results]])
-        nobody = torch.zeros(0, self.layout.size)
-        return self.mechanism.encode(torch.stack(updates) if updates else nobody, weight=weights)
+        if len(updates) == 1:
+            rows = updates[0][None]  # a long vector is not copied
+        else:
+            rows = torch.stack(updates) if updates else torch.zeros(0, self.layout.size)
+        return self.mechanism.encode(rows, weight=weights)
 
     def _zero(self) -> torch.Tensor:
         nothing = torch.zeros(self.layout.size, dtype=torch.float64)
@@ -155,7 +159,7 @@ def _together(results: Iterator[ClientResult], *, rows: int) -> Iterator[list[Cl
 
 def _add(total: torch.Tensor, rows: torch.Tensor) -> None:
     """Add rows to ``total`` in place: integers at once, others one after another, so that lists do not matter."""
-    if rows.is_floating_point():
+    if rows.is_floating_point() or len(rows) == 1:
         for row in rows:
             total += row
     else:

@@ -61,14 +61,14 @@ class ClippingGrid:
 
     def encode(self, update: torch.Tensor) -> EncodedUpdate:
         """Clip updates, shape (n, d) or (d,), and put them on the grid: ``values`` are int64, in units of ``step``."""
-        # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
-        blocks = update.split(_BLOCK, dim=-1) if update.numel() > _BLOCK else (update.double(),)
-        norm = sum(block.double().square().sum(dim=-1) for block in blocks).sqrt()  # type: ignore[union-attr]
+        norm = torch.linalg.vector_norm(update, dim=-1, dtype=torch.float64)
         finite = norm.isfinite()
         safe_norm = self.clipping_norm * (1 - _rounding(update.shape[-1]))
         factor = torch.where(norm <= safe_norm, 1.0, safe_norm / norm)[..., None] / self.step
-        parts = [(block.double() * factor).to(torch.int64) for block in blocks]  # which truncates toward zero
-        values = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        values = torch.empty(update.shape, dtype=torch.int64)
+        # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
+        for block, room in zip(update.split(_BLOCK, dim=-1), values.split(_BLOCK, dim=-1), strict=True):
+            room.copy_(block.double() * factor)  # which truncates toward zero
         if not bool(finite.all()):
             values.masked_fill_(~finite[..., None], 0)
         return EncodedUpdate(
