@@ -154,6 +154,17 @@ class DividesByTheBatch(OneByOne):
         return super().forward(x) / len(x)
 
 
+class MixesLargeBatches(nn.Module):
+    """Looks like any other until a batch is large."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.first = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.first(x - x.mean(0) if len(x) > 8 else x)
+
+
 class UsesItsWeightTwice(OneByOne):
     def forward(self, x):
         return super().forward(x) + nn.functional.linear(self.first(x), self.last.weight).mean(1)
@@ -169,7 +180,7 @@ class UsesItsWeightTwice(OneByOne):
         (MixesBehindAGate, 8, "an output changes with the other examples"),
         (MixesGradientsOnly, 8, r"gradient of 'first\.weight' changes with the other examples"),
         (MixesWhereGradientsAreEnabled, 8, "an output changes with the other examples"),
-        (DividesByTheBatch, 8, r"'first\.weight' is not that of the example alone.*size of the batch"),
+        (DividesByTheBatch, 8, "an output changes with the size of the batch"),
         (UsesItsWeightTwice, 8, r"'last\.weight' is not that of the example alone"),
     ],
 )

@@ -65,9 +65,15 @@ def check_mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None)
     outputs = _finite(outputs_of(trial, examples))
     for i in range(len(examples)):
         if differ(outputs_of(trial, _among(others, examples, i))[i], outputs[i], tolerance=1e-4):
-            raise ConfigError(
-                f"The model mixes the examples of a batch: an output changes with the other examples. {_ADVICE}"
-            )
+            raise _mixing("the other examples")
+    quiet(trial)  # a dropout's coins depend on the size of the batch
+    many = torch.cat([examples, others.repeat(20, *[1] * (others.dim() - 1))])
+    if differ(outputs_of(trial, many)[: len(examples)], outputs_of(trial, examples), tolerance=1e-4):
+        raise _mixing("the size of the batch")
+
+
+def _mixing(what: str) -> ConfigError:
+    return ConfigError(f"The model mixes the examples of a batch: an output changes with {what}. {_ADVICE}")
 
 
 def check_rows(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:

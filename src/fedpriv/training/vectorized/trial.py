@@ -10,7 +10,7 @@ from ..probes import alone, differ, moved, outputs_of, projected, quiet, random_
 from .model import StackedModel
 from .wide import is_wide
 
-_CLIENTS, _EXAMPLES = 3, 2
+_CLIENTS, _EXAMPLES, _MANY = 3, 2, 64
 _TOLERANCE = 1e-3  # relative; a batch of another size is summed in another order
 
 
@@ -46,6 +46,8 @@ def find_formulation(
     for client in clients:
         quiet(client)
     try:
+        if _mixes(clients[0], examples, num_tokens):
+            return None
         expected = [_expected(client, part) for client, part in zip(clients, examples.split(_EXAMPLES), strict=True)]
     except Exception:  # such as a layer that needs more than one example
         return None
@@ -61,6 +63,13 @@ def find_formulation(
         except Exception:  # whatever the model does that this formulation does not support
             continue
     return None
+
+
+def _mixes(client: nn.Module, examples: torch.Tensor, num_tokens: int | None) -> bool:
+    """Whether outputs change with the rest of a large batch, as a stack's is."""
+    others = random_examples(examples[:1].repeat(_MANY, *[1] * (examples.dim() - 1)), num_tokens, seed=2)
+    among = outputs_of(client, torch.cat([examples, others]))[: len(examples)]
+    return differ(among, outputs_of(client, examples), tolerance=_TOLERANCE)
 
 
 def _expected(client: nn.Module, examples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
