@@ -81,7 +81,7 @@ class Products:
 
     def _square_norms_of_weight(self) -> torch.Tensor:
         if self._written_out:
-            return self._rows.square().sum(dim=(2, 3))
+            return torch.linalg.vector_norm(self._rows, dim=(2, 3)).square()
         if self.inputs.shape[2] == 1:
             squares: torch.Tensor = self.inputs.square().sum(dim=(2, 3)) * self.grads.square().sum(dim=(2, 3))
             return squares
