@@ -59,21 +59,35 @@ def check_memory(model: nn.Module, sample: torch.Tensor, num_tokens: int | None,
 
 
 def check_mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
-    """Raises ConfigError if output i changes with the other examples, in training mode, with the same coins."""
+    """Raises ConfigError if an output changes with the rest of its batch."""
+    if what := mixing(model, sample, num_tokens):
+        raise ConfigError(f"The model mixes the examples of a batch: an output changes with {what}. {_ADVICE}")
+
+
+def mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> str | None:
+    """What output i changes with beside example i, in training mode, with the same coins; None for nothing.
+
+    Raises:
+        ConfigError: outputs that are not finite.
+    """
     examples, others = (random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
     trial = moved(model, seed=0)
     outputs = _finite(outputs_of(trial, examples))
     for i in range(len(examples)):
         if differ(outputs_of(trial, _among(others, examples, i))[i], outputs[i], tolerance=1e-4):
-            raise _mixing("the other examples")
-    quiet(trial)  # a dropout's coins depend on the size of the batch
+            return "the other examples"
+    if differ(outputs_of(trial, examples, coins=1), outputs, tolerance=0.0):
+        quiet(trial)  # a dropout's coins depend on the size of the batch
     many = torch.cat([examples, others.repeat(20, *[1] * (others.dim() - 1))])
     if differ(outputs_of(trial, many)[: len(examples)], outputs_of(trial, examples), tolerance=1e-4):
-        raise _mixing("the size of the batch")
+        return "the size of the batch"
+    return None
 
 
-def _mixing(what: str) -> ConfigError:
-    return ConfigError(f"The model mixes the examples of a batch: an output changes with {what}. {_ADVICE}")
+def tosses_coins(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> bool:
+    """Whether outputs in training mode change with the coins, as with dropout."""
+    examples, trial = random_examples(sample, num_tokens, seed=1), moved(model, seed=0)
+    return differ(outputs_of(trial, examples, coins=1), outputs_of(trial, examples), tolerance=0.0)
 
 
 def check_rows(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
@@ -178,9 +192,9 @@ def quiet(model: nn.Module) -> None:
         module.training = any(p.requires_grad for p in module.parameters(recurse=False))
 
 
-def outputs_of(model: Callable[[torch.Tensor], Any], examples: torch.Tensor) -> Any:
+def outputs_of(model: Callable[[torch.Tensor], Any], examples: torch.Tensor, *, coins: int = 0) -> Any:
     """With the same coins each time."""
-    with global_coins(np.random.default_rng(0)), torch.enable_grad():
+    with global_coins(np.random.default_rng(coins)), torch.enable_grad():
         return model(examples)
 
 

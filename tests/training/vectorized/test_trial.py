@@ -134,3 +134,26 @@ def test_the_model_and_the_generators_are_left_alone():
     assert all(torch.equal(p, weight) for p, weight in zip(model.parameters(), weights, strict=True))
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class MixesWhileTraining(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0) if self.training else x
+
+
+class MixesUp(nn.Module):
+    def forward(self, x):
+        return x + x[torch.randperm(len(x))] if self.training else x
+
+
+@pytest.mark.parametrize("by_example", [True, False])
+@pytest.mark.parametrize("mixes", [MixesWhileTraining, MixesUp])
+def test_clients_of_a_model_that_mixes_only_while_it_trains_never_meet_in_a_stack(mixes, by_example):
+    assert found(nn.Sequential(nn.Linear(4, 5), mixes(), nn.Linear(5, 2)), 4, by_example=by_example) is None
+
+
+@pytest.mark.parametrize("by_example", [True, False])
+def test_a_model_that_tosses_coins_trains_one_client_at_a_time_each_with_its_own(by_example):
+    chosen = found(nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Linear(5, 2)), 4, by_example=by_example)
+    assert chosen is not None
+    assert not chosen.side_by_side

@@ -81,9 +81,10 @@ class Products:
 
     def _square_norms_of_weight(self) -> torch.Tensor:
         if self._written_out:
-            return torch.linalg.vector_norm(self._rows, dim=(2, 3)).square()
+            squares: torch.Tensor = torch.linalg.vector_norm(self._rows, dim=(2, 3)).square()
+            return squares
         if self.inputs.shape[2] == 1:
-            squares: torch.Tensor = self.inputs.square().sum(dim=(2, 3)) * self.grads.square().sum(dim=(2, 3))
+            squares = self.inputs.square().sum(dim=(2, 3)) * self.grads.square().sum(dim=(2, 3))
             return squares
         return _by_gram(self.inputs, self.grads)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..probes import alone, differ, moved, outputs_of, projected, quiet, random_examples
+from ..probes import alone, differ, mixing, moved, outputs_of, projected, quiet, random_examples, tosses_coins
 from .model import StackedModel
 from .wide import is_wide
 
-_CLIENTS, _EXAMPLES, _MANY = 3, 2, 64
+_CLIENTS, _EXAMPLES = 3, 2
 _TOLERANCE = 1e-3  # relative; a batch of another size is summed in another order
 
 
@@ -20,7 +20,8 @@ class Formulation:
 
     Attributes:
         whole: mapped over examples as it is, instead of layer by layer.
-        side_by_side: whether several clients may share a pass; else one after another.
+        side_by_side: whether several clients may share a pass; else one after another. Models that toss coins, as with
+            dropout, may not: each client has its own.
         methods: layer -> how its examples' norms come about; an empty name: the whole model.
         wide: Linear layers so wide that few steps of plain SGD are better kept as factors, see ``wide``.
     """
@@ -41,17 +42,20 @@ def find_formulation(
         num_tokens: how many tokens there are, where examples are tokens.
         by_example: whether gradients will be clipped example by example.
     """
-    examples = random_examples(sample[:1].repeat(_CLIENTS * _EXAMPLES, *[1] * (sample.dim() - 1)), num_tokens, seed=1)
+    examples = random_examples(_repeated(sample, _CLIENTS * _EXAMPLES), num_tokens, seed=1)
     clients = [moved(model, seed=seed) for seed in range(_CLIENTS)]
-    for client in clients:
-        quiet(client)
     try:
-        if _mixes(clients[0], examples, num_tokens):
-            return None
+        if mixing(model, _repeated(sample, _EXAMPLES), num_tokens):
+            return None  # clients of a stack would meet
+        own_coins = tosses_coins(model, _repeated(sample, _EXAMPLES), num_tokens)
+        for client in clients:
+            quiet(client)
         expected = [_expected(client, part) for client, part in zip(clients, examples.split(_EXAMPLES), strict=True)]
     except Exception:  # such as a layer that needs more than one example
         return None
     for whole, side_by_side in ((False, True), (False, False), (True, True), (True, False)):
+        if side_by_side and own_coins:
+            continue  # whose coins are whose would depend on who is in the stack
         count = _CLIENTS if side_by_side else 1
         try:
             trial = StackedModel(
@@ -65,11 +69,8 @@ def find_formulation(
     return None
 
 
-def _mixes(client: nn.Module, examples: torch.Tensor, num_tokens: int | None) -> bool:
-    """Whether outputs change with the rest of a large batch, as a stack's is."""
-    others = random_examples(examples[:1].repeat(_MANY, *[1] * (examples.dim() - 1)), num_tokens, seed=2)
-    among = outputs_of(client, torch.cat([examples, others]))[: len(examples)]
-    return differ(among, outputs_of(client, examples), tolerance=_TOLERANCE)
+def _repeated(sample: torch.Tensor, count: int) -> torch.Tensor:
+    return sample[:1].repeat(count, *[1] * (sample.dim() - 1))
 
 
 def _expected(client: nn.Module, examples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
