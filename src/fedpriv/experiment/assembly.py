@@ -167,6 +167,12 @@ class Experiment:
             device=self.device,
         )
 
+    @property
+    def cut(self) -> dict[str, Any]:
+        """How the work is cut and computed, as JSON: a round has the same bits only with the same."""
+        found = self.formulation
+        return {**asdict(self.tuning), "formulation": found and {**asdict(found), "wide": list(found.wide)}}
+
     @cached_property
     def own_code(self) -> dict[str, str]:
         """What the user's own targets come from."""
@@ -189,7 +195,7 @@ class Experiment:
             self.config,
             code=self.own_code,
             data_fingerprint=self.data.fingerprint,
-            tuning=asdict(self.tuning),
+            tuning=self.cut,
             version=version,
         )
 

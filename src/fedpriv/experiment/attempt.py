@@ -89,7 +89,7 @@ class Attempt:
         self.start, self.noise_multipliers = start, noise_multipliers
         self.environment = {
             **environment_fingerprint(),
-            "tuning": asdict(experiment.tuning),
+            "tuning": experiment.cut,
             "data": experiment.data.fingerprint,
             "noise key": key_name(noise_key),
             "own code": experiment.own_code,
@@ -167,11 +167,9 @@ class Attempt:
         experiment = self.experiment
         found: dict[str, Any] = asdict(experiment.tuning)
         if experiment.tuning.engine == "vectorized" and experiment.formulation is not None:
-            found["layers"] = {name or "whole model": how for name, how in experiment.formulation.methods.items()}
-            found["side_by_side"] = experiment.formulation.side_by_side
-        if experiment.device.type == "cuda":
-            found["tf32"] = torch.backends.cuda.matmul.allow_tf32
-        return found
+            methods = {name or "whole model": how for name, how in experiment.formulation.methods.items()}
+            found["gradients"] = methods
+        return {**found, "tf32": False, "amp": False}
 
     def _changes(self, audit: HashChain) -> list[str]:
         """What is no longer as it was when the ledger's entries were written, as far as is known."""

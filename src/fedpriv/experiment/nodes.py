@@ -46,6 +46,8 @@ def make_app_elsewhere(experiment: Experiment) -> App:
 
 def _make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams, *, discreet: bool) -> App:
     torch.set_num_threads(experiment.tuning.threads)
+    if experiment.device.type == "cuda":  # full float32, as on a CPU; nothing here uses autocast
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if experiment.client_app_is_own:
         return _hosted(experiment, load_client_app(experiment.config), streams)
     node = make_node(experiment, mechanism, streams)

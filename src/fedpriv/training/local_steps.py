@@ -1,6 +1,6 @@
 """What every engine does around a local step."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -29,13 +29,19 @@ class Pristine:
 
     Args:
         model: as every client shall find it.
-        layout: the parameters that are overwritten for every client anyway.
+        travelling: names of the parameters that are overwritten for every client anyway.
     """
 
-    def __init__(self, model: nn.Module, layout: ParameterLayout) -> None:
+    def __init__(self, model: nn.Module, *, travelling: Collection[str]) -> None:
         self._model = model
         self._learns = {name: p.requires_grad for name, p in model.named_parameters()}
-        self._values = {name: t.detach().clone() for name, t in tensors_of(model) if name not in layout.names}
+        self._values = {name: t.detach().clone() for name, t in tensors_of(model) if name not in travelling}
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether frozen parameters and buffers are as they were."""
+        found = dict(tensors_of(self._model)) if self._values else {}
+        return all(name in found and torch.equal(found[name], value) for name, value in self._values.items())
 
     def restore(self) -> None:
         """Put back frozen parameters, buffers, and which parameters learn.

@@ -55,7 +55,7 @@ class OpacusTrainer:
     ) -> None:
         self._model = model
         self._grad_sampler = GradSampleModule(model, loss_reduction="sum")
-        self._pristine = Pristine(model, layout)
+        self._pristine = Pristine(model, travelling=layout.names)
         self._layout = layout
         self._task = task
         self._make_optimizer = make_optimizer

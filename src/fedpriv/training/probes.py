@@ -5,6 +5,7 @@ LoRA's, hides nothing then.
 """
 
 import copy
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -73,11 +74,14 @@ def mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> st
     examples, others = (random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
     trial = moved(model, seed=0)
     outputs = _finite(outputs_of(trial, examples))
-    for i in range(len(examples)):
-        if differ(outputs_of(trial, _among(others, examples, i))[i], outputs[i], tolerance=1e-4):
-            return "the other examples"
-    if differ(outputs_of(trial, examples, coins=1), outputs, tolerance=0.0):
-        quiet(trial)  # a dropout's coins depend on the size of the batch
+    # large and negative ones, too: a model may look whether its inputs are pixels from 0 to 255
+    rests = [others, others * 1000, -others] if others.is_floating_point() else [others]
+    for rest in rests:
+        for i in range(len(examples)):
+            if differ(outputs_of(trial, _among(rest, examples, i))[i], outputs[i], tolerance=1e-4):
+                return "the other examples"
+    if tosses_coins(model, sample, num_tokens):
+        quiet(trial)  # whose coins depend on the size of the batch
     many = torch.cat([examples, others.repeat(20, *[1] * (others.dim() - 1))])
     if differ(outputs_of(trial, many)[: len(examples)], outputs_of(trial, examples), tolerance=1e-4):
         return "the size of the batch"
@@ -85,9 +89,18 @@ def mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> st
 
 
 def tosses_coins(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> bool:
-    """Whether outputs in training mode change with the coins, as with dropout."""
+    """Whether a training pass draws from a global generator, as with dropout."""
     examples, trial = random_examples(sample, num_tokens, seed=1), moved(model, seed=0)
-    return differ(outputs_of(trial, examples, coins=1), outputs_of(trial, examples), tolerance=0.0)
+    with global_coins(np.random.default_rng(0)), torch.enable_grad():
+        before = _coins()
+        trial(examples)
+        return _coins() != before
+
+
+def _coins() -> tuple[Any, ...]:
+    """Where torch's, Python's and numpy's global generators are."""
+    numpys: Any = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpys[1].tobytes(), numpys[2]
 
 
 def check_rows(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
@@ -192,9 +205,9 @@ def quiet(model: nn.Module) -> None:
         module.training = any(p.requires_grad for p in module.parameters(recurse=False))
 
 
-def outputs_of(model: Callable[[torch.Tensor], Any], examples: torch.Tensor, *, coins: int = 0) -> Any:
+def outputs_of(model: Callable[[torch.Tensor], Any], examples: torch.Tensor) -> Any:
     """With the same coins each time."""
-    with global_coins(np.random.default_rng(coins)), torch.enable_grad():
+    with global_coins(np.random.default_rng(0)), torch.enable_grad():
         return model(examples)
 
 

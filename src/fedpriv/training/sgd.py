@@ -37,7 +37,7 @@ class SgdTrainer:
     device: torch.device
 
     def __post_init__(self) -> None:
-        self._pristine = Pristine(self.model, self.layout)
+        self._pristine = Pristine(self.model, travelling=self.layout.names)
 
     def train(self, start: torch.Tensor, work: Sequence[ClientWork]) -> Iterator[ClientResult]:
         return isolated(self._train_client, start, work)

@@ -101,12 +101,17 @@ def choose_tuning(
     chunk_size = _or(wishes.chunk_size, max(1, math.ceil(expected_cohort / count)))
     if clients_per_node is not None:
         chunk_size = min(chunk_size, clients_per_node)
+    engine = _or(wishes.engine, "vectorized" if worth else one_by_one)
+    # what cannot matter is as it is where it does nothing, so that it makes no other run of the same
+    stacked = engine == "vectorized" and formulation is not None
+    convolves = stacked and any(isinstance(layer, nn.Conv1d | nn.Conv2d) for layer in model.modules())
+    alone = not (stacked and formulation is not None and formulation.side_by_side)
     return Tuning(
-        engine=_or(wishes.engine, "vectorized" if worth else one_by_one),
+        engine=engine,
         chunk_size=chunk_size,
-        stack_size=_or(wishes.stack_size, min(side_by_side, chunk_size)),
-        unfolded=_or(wishes.unfolded, flops < _PATCH_FLOPS or device.type == "cuda"),
-        channels_last=_or(wishes.channels_last, any(isinstance(layer, nn.Conv2d) for layer in model.modules())),
+        stack_size=1 if alone else min(_or(wishes.stack_size, side_by_side), chunk_size),
+        unfolded=convolves and _or(wishes.unfolded, flops < _PATCH_FLOPS or device.type == "cuda"),
+        channels_last=convolves and _or(wishes.channels_last, True),
         threads=threads,
     )
 

@@ -157,3 +157,22 @@ def test_a_model_that_tosses_coins_trains_one_client_at_a_time_each_with_its_own
     chosen = found(nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Linear(5, 2)), 4, by_example=by_example)
     assert chosen is not None
     assert not chosen.side_by_side
+
+
+class LooksForPixels(nn.Module):
+    def forward(self, x):
+        return x / 255 if x.max() > 100 else x
+
+
+class DropsPathsRarely(nn.Module):
+    def forward(self, x):
+        return x * (torch.rand(()) > 0.001) if self.training else x
+
+
+def test_a_model_that_looks_at_the_whole_batch_for_its_scale_is_not_stacked():
+    assert found(nn.Sequential(LooksForPixels(), nn.Linear(4, 2)), 4, by_example=False) is None
+
+
+def test_coins_are_noticed_however_rarely_they_matter():
+    chosen = found(nn.Sequential(nn.Linear(4, 5), DropsPathsRarely(), nn.Linear(5, 2)), 4, by_example=False)
+    assert chosen is None or not chosen.side_by_side

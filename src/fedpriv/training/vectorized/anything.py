@@ -17,9 +17,14 @@ class StackedModule(RowsLayer):
 
     def __init__(self, stack: Stack, layer: nn.Module) -> None:
         super().__init__(stack, layer)
-        self._layer = (layer,)  # in a tuple, no submodule: its parameters are not this stack's
+        self._inside = (layer,)  # in a tuple, no submodule: its parameters are not this stack's
         self._learns = [name for name, p in layer.named_parameters() if p.requires_grad]
         self.shapes = {name: p.shape for name, p in layer.named_parameters() if p.requires_grad}
+
+    @property
+    def inside(self) -> nn.Module:
+        """The module itself."""
+        return self._inside[0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = _Mapped.apply(x, self.stack.tether, self)
@@ -27,7 +32,7 @@ class StackedModule(RowsLayer):
 
     def one(self, values: dict[str, torch.Tensor], example: torch.Tensor) -> torch.Tensor:
         """The module's output for one example, by these parameters."""
-        output: torch.Tensor = functional_call(self._layer[0], values, (example[None],))
+        output: torch.Tensor = functional_call(self.inside, values, (example[None],))
         return output[0]
 
 

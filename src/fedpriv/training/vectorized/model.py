@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import nn
 
+from ..local_steps import Pristine
 from .anything import StackedModule
 from .convolution import StackedConvolution
 from .embedding import StackedEmbedding
@@ -49,6 +50,8 @@ class StackedModel:
         self._unfolded, self._wide = unfolded, wide
         own = copy.deepcopy(model)
         self.body = self._exchange("", own) if not whole else self._whole(own)
+        inside = [layer.inside for layer in self.layers.values() if isinstance(layer, StackedModule)]
+        self._pristine = [Pristine(module, travelling=()) for module in (self.body, *inside)]
         columns = {_joined(prefix, name) for prefix, layer in self.layers.items() for name in layer.shapes}
         self.shapes = {name: p.shape for name, p in model.named_parameters() if name in columns}
 
@@ -69,6 +72,8 @@ class StackedModel:
         Args:
             values: name -> parameter that all clients start from, for those without columns.
         """
+        for pristine in self._pristine:
+            pristine.restore()
         self.stack.clients = len(parameters)
         self.body.train()
         found = dict(self.named(parameters))
@@ -76,6 +81,11 @@ class StackedModel:
             layer.values = {name: found[_joined(prefix, name)] for name in layer.shapes}
         for name, layer in self.wide.items():
             layer.begin(values[name])
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether passes have left frozen parameters and buffers as they were."""
+        return all(pristine.is_intact for pristine in self._pristine)
 
     def forget(self) -> None:
         """Drop what earlier passes left."""

@@ -80,13 +80,16 @@ class Products:
         return positions > 1 and not few and clients * batch * size <= _MOST_NUMBERS
 
     def _square_norms_of_weight(self) -> torch.Tensor:
+        # in float64: long sums lose digits in float32, and a norm that is too small clips too little
         if self._written_out:
-            squares: torch.Tensor = torch.linalg.vector_norm(self._rows, dim=(2, 3)).square()
-            return squares
-        if self.inputs.shape[2] == 1:
-            squares = self.inputs.square().sum(dim=(2, 3)) * self.grads.square().sum(dim=(2, 3))
-            return squares
-        return _by_gram(self.inputs, self.grads)
+            lengths = torch.linalg.vector_norm(self._rows, dim=(2, 3), dtype=torch.float64)
+        elif self.inputs.shape[2] == 1:
+            lengths = torch.linalg.vector_norm(self.inputs, dim=(2, 3), dtype=torch.float64)
+            lengths = lengths * torch.linalg.vector_norm(self.grads, dim=(2, 3), dtype=torch.float64)
+        else:
+            return _by_gram(self.inputs, self.grads)
+        squares: torch.Tensor = lengths.square().to(self.inputs.dtype)
+        return squares
 
 
 def weighted_sum(weights: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

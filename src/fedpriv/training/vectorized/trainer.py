@@ -148,6 +148,8 @@ class VectorizedTrainer:
             ending = [k for k, client in enumerate(clients) if len(client.plan) == step + 1]
             if ending:  # later steps of the stack are not these clients'
                 final[ending] = parameters.detach()[ending]
+        if len(clients) > 1 and not model.is_intact:
+            raise RuntimeError("The model keeps what one client left in it: its clients train by themselves.")
         return self._results(model, clients, final, change=final - anchor, losses=losses)
 
     def _gradients(self, model: StackedModel, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:

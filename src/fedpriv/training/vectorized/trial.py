@@ -51,6 +51,8 @@ def find_formulation(
         for client in clients:
             quiet(client)
         expected = [_expected(client, part) for client, part in zip(clients, examples.split(_EXAMPLES), strict=True)]
+    except MemoryError:
+        raise
     except Exception:  # such as a layer that needs more than one example
         return None
     for whole, side_by_side in ((False, True), (False, False), (True, True), (True, False)):
@@ -58,12 +60,19 @@ def find_formulation(
             continue  # whose coins are whose would depend on who is in the stack
         count = _CLIENTS if side_by_side else 1
         try:
-            trial = StackedModel(
-                clients[0], clients=count, by_example=by_example, unfolded=by_example, whole=whole, wide=()
-            )
-            if _agrees(trial, clients[:count], examples[: count * _EXAMPLES], expected[:count], by_example=by_example):
+            agreed = True
+            for unfolded in (True, False):
+                trial = StackedModel(
+                    clients[0], clients=count, by_example=by_example, unfolded=unfolded, whole=whole, wide=()
+                )
+                agreed = agreed and _agrees(
+                    trial, clients[:count], examples[: count * _EXAMPLES], expected[:count], by_example=by_example
+                )
+            if agreed:
                 wide = tuple(name for name, layer in trial.layers.items() if is_wide(layer))
                 return Formulation(whole=whole, side_by_side=side_by_side, methods=trial.methods, wide=wide)
+        except MemoryError:
+            raise
         except Exception:  # whatever the model does that this formulation does not support
             continue
     return None
