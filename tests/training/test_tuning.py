@@ -77,10 +77,18 @@ def test_the_engine_is_the_first_that_can(formulation, example_level, engine):
 
 
 def test_what_a_config_wishes_is_what_happens():
-    wishes = Wishes(engine="opacus", chunk_size=7, stack_size=5, unfolded=False, channels_last=True)
+    wishes = Wishes(engine="vectorized", chunk_size=7, stack_size=5, unfolded=False, channels_last=False)
     found = tuned(*WORKLOADS["W2"], wishes=wishes)
-    assert (found.engine, found.chunk_size, found.stack_size) == ("opacus", 7, 5)
-    assert (found.unfolded, found.channels_last) == (False, True)
+    assert (found.engine, found.chunk_size, found.stack_size) == ("vectorized", 7, 5)
+    assert (found.unfolded, found.channels_last) == (False, False)
+
+
+def test_what_cannot_matter_makes_no_other_run():
+    wishes = [
+        Wishes(engine="opacus", chunk_size=7, stack_size=stack_size, unfolded=unfolded, channels_last=unfolded)
+        for stack_size, unfolded in ((5, False), (None, True))
+    ]
+    assert len({tuned(*WORKLOADS["W2"], wishes=wish) for wish in wishes}) == 1
 
 
 @pytest.mark.parametrize("per_node", [1, 3])
