@@ -25,6 +25,7 @@ class StackedModel:
     """K clients' models in one.
 
     The parameters that learn are one matrix, (K, D): row k is client k's vector, in the order of ``named_parameters``.
+    Those in ``wide``, name -> layer, are no part of it.
 
     Args:
         model: copied, never changed.
@@ -52,14 +53,10 @@ class StackedModel:
         self.body = self._exchange("", own) if not whole else self._whole(own)
         inside = [layer.inside for layer in self.layers.values() if isinstance(layer, StackedModule)]
         self._pristine = [Pristine(module, travelling=()) for module in (self.body, *inside)]
+        wide_layers = {name: layer for name, layer in self.layers.items() if isinstance(layer, WideLinear)}
+        self.wide = {_joined(name, "weight"): layer for name, layer in wide_layers.items()}
         columns = {_joined(prefix, name) for prefix, layer in self.layers.items() for name in layer.shapes}
         self.shapes = {name: p.shape for name, p in model.named_parameters() if name in columns}
-
-    @property
-    def wide(self) -> dict[str, WideLinear]:
-        """Name of a weight without columns -> its layer."""
-        layers = {name: layer for name, layer in self.layers.items() if isinstance(layer, WideLinear)}
-        return {_joined(name, "weight"): layer for name, layer in layers.items()}
 
     @property
     def methods(self) -> dict[str, str]:
