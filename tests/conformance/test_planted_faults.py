@@ -83,7 +83,10 @@ def test_a_fault_in_dp_sgd_is_caught(fault, property_):
     assert verdict(property_, example(fault)) == "fails"
 
 
-@pytest.mark.parametrize(("engine", "maker"), [("vectorized", "DpSgd"), ("opacus", "OpacusTrainer")])
+@pytest.mark.parametrize(
+    ("engine", "maker"),
+    [("vectorized", "DpSgd"), pytest.param("opacus", "OpacusTrainer", marks=pytest.mark.slow)],
+)
 def test_clipping_examples_to_twice_the_norm_is_caught(engine, maker, monkeypatch):
     make = getattr(example_level, maker)
 
@@ -94,7 +97,7 @@ def test_clipping_examples_to_twice_the_norm_is_caught(engine, maker, monkeypatc
     assert verdict("sensitivity_zero_out", example(engine=engine)) == "fails"
 
 
-@pytest.mark.parametrize("engine", ["vectorized", "opacus"])
+@pytest.mark.parametrize("engine", ["vectorized", pytest.param("opacus", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("generator", "property_"), [(shared_between_clients, "noise_independent_clients"), (of_32_bits, "seeds")]
 )

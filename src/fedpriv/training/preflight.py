@@ -5,7 +5,7 @@ from torch import nn
 
 from fedpriv.errors import ConfigError, in_one_line
 
-from .probes import check_memory, check_mixing, check_rows
+from .probes import check_idle, check_memory, check_mixing, check_rows
 from .vectorized import Formulation
 
 _STATEFUL_NORMS = (
@@ -73,7 +73,9 @@ def check_model(
     check_memory(model, sample, num_tokens, must_run=example_level)
     if example_level:
         check_mixing(model, sample, num_tokens)
-        if formulation is None:
+        if formulation is not None:
+            check_idle(model, sample, num_tokens)
+        else:
             check_rows(model, sample, num_tokens)
 
 

@@ -4,6 +4,7 @@ All on copies, on the CPU, whose trainable parameters are moved at random: a gat
 LoRA's, hides nothing then.
 """
 
+import contextlib
 import copy
 import random
 import warnings
@@ -65,6 +66,24 @@ def check_mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None)
         raise ConfigError(f"The model mixes the examples of a batch: an output changes with {what}. {_ADVICE}")
 
 
+def check_idle(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> None:
+    """Raises ConfigError for a parameter that would learn nothing but noise."""
+    trial = moved(model, seed=0)
+    parameters = {name: p for name, p in trial.named_parameters() if p.requires_grad}
+    outputs = outputs_of(trial, random_examples(sample, num_tokens, seed=1))
+    gradients = torch.autograd.grad(projected(outputs), tuple(parameters.values()), allow_unused=True)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            raise _idle(name)
+
+
+def _idle(name: str) -> ConfigError:
+    return ConfigError(
+        f"The model's parameter '{name}' takes no part in the output, so it has no per-example gradient; remove it, or "
+        "set its requires_grad to False."
+    )
+
+
 def mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> str | None:
     """What output i changes with beside example i, in training mode, with the same coins; None for nothing.
 
@@ -74,11 +93,12 @@ def mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> st
     examples, others = (random_examples(sample, num_tokens, seed=seed) for seed in (1, 2))
     trial = moved(model, seed=0)
     outputs = _finite(outputs_of(trial, examples))
-    # large and negative ones, too: a model may look whether its inputs are pixels from 0 to 255
-    rests = [others, others * 1000, -others] if others.is_floating_point() else [others]
-    for rest in rests:
-        for i in range(len(examples)):
-            if differ(outputs_of(trial, _among(rest, examples, i))[i], outputs[i], tolerance=1e-4):
+    if _changes(trial, examples, outputs, others):
+        return "the other examples"
+    for rest in (others * 1000, -others) if others.is_floating_point() else ():
+        # a model may look whether its inputs are pixels from 0 to 255; one that raises for such inputs mixes nothing
+        with contextlib.suppress(Exception):
+            if _changes(trial, examples, outputs, rest):
                 return "the other examples"
     if tosses_coins(model, sample, num_tokens):
         quiet(trial)  # whose coins depend on the size of the batch
@@ -86,6 +106,12 @@ def mixing(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> st
     if differ(outputs_of(trial, many)[: len(examples)], outputs_of(trial, examples), tolerance=1e-4):
         return "the size of the batch"
     return None
+
+
+def _changes(model: nn.Module, examples: torch.Tensor, outputs: torch.Tensor, rest: torch.Tensor) -> bool:
+    """Whether the output of an example changes when the others are these."""
+    there = range(len(examples))
+    return any(differ(outputs_of(model, _among(rest, examples, i))[i], outputs[i], tolerance=1e-4) for i in there)
 
 
 def tosses_coins(model: nn.Module, sample: torch.Tensor, num_tokens: int | None) -> bool:
@@ -151,10 +177,7 @@ def _rows(hooked: nn.Module, examples: torch.Tensor) -> Rows:
     rows = {name: p.grad_sample for name, p in parameters.items()}  # type: ignore[attr-defined]
     for name, found in rows.items():
         if found is None:
-            raise ConfigError(
-                f"The model's parameter '{name}' takes no part in the output, so it has no per-example gradient; "
-                "remove it, or set its requires_grad to False."
-            )
+            raise _idle(name)
         count = len(found) if isinstance(found, torch.Tensor) else sum(map(len, found))
         if not isinstance(found, torch.Tensor) or count != len(examples):
             raise ConfigError(
