@@ -3,6 +3,7 @@
 `fedpriv tune` measures, and the keys of ``tuning`` then say what is better than these rules.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -124,6 +125,7 @@ def _forward_flops(model: nn.Module, example: torch.Tensor) -> float:
     """Floating point operations of a forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    model = copy.deepcopy(model).eval()  # one example alone is too few for some layers that train
     with torch.no_grad(), torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
         model(example.to(next(model.parameters()).device))
     return float(counter.get_total_flops())
