@@ -130,6 +130,7 @@ FOUND = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "property_", "verdict", "evidence"), FOUND)
 def test_local_dp_mod(arguments, property_, verdict, evidence):
     row = measure_property(property_, local(**arguments))

@@ -180,6 +180,7 @@ FOUND = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrapper", "property_", "verdict", "evidence"), FOUND)
 def test_flowers_wrappers(wrapper, property_, verdict, evidence):
     row = measure_property(property_, subject_of(wrapper))

@@ -63,6 +63,7 @@ def test_example_gaussian_holds_over_every_sampling(sampling):
     assert verdicts["event"].verdict == verdicts["sampling"].verdict == "holds"
 
 
+@pytest.mark.slow
 def test_nobody_is_added_to_a_cohort_of_fixed_size():
     verdicts = measure(CENTRAL, {"sampling": "fixed_size", "population": 30, "cohort": 6})
     assert verdicts.failed == []
@@ -91,12 +92,14 @@ def forgetful(streams, sampler):
     return NotEveryRound(grid=grid, sampler=sampler, noise_multiplier=1.1, streams=streams)
 
 
+@pytest.mark.slow
 def test_a_factory_of_ones_own_holds():
     verdicts = measure(mine, {"clipping_norm": 0.2, "claim.population": 40, "claim.cohort": 8})
     assert verdicts.failed == []
     assert verdicts.claim.sensitivity["zero_out"] == pytest.approx(0.2 / 8)
 
 
+@pytest.mark.slow
 def test_a_fault_of_ones_own_is_caught():
     assert measure(forgetful, {"claim.population": 40, "claim.cohort": 8})["noise_std"].verdict == "fails"
 

@@ -78,6 +78,7 @@ def test_a_cohort_accounted_as_poisson_that_is_not(sampler):
     assert verdict("sampling", central(sampler=sampler)) == "fails"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "property_"), by_name(EXAMPLE_FAULTS))
 def test_a_fault_in_dp_sgd_is_caught(fault, property_):
     assert verdict(property_, example(fault)) == "fails"
@@ -124,6 +125,7 @@ def test_a_ledger_that_a_resumed_run_has_lost_is_caught(subject, monkeypatch):
     assert verdict("ledger", subject()) == "fails"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "property_"), by_name(STRATEGY_FAULTS | MOD_FAULTS))
 def test_a_fault_in_flowers_dialect_is_caught(fault, property_):
     assert verdict(property_, in_flowers_dialect(fault)) == "fails"

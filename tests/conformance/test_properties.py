@@ -94,6 +94,7 @@ def test_laplace_noise_that_is_claimed_holds():
         assert finding.verdict == "holds", finding.evidence
 
 
+@pytest.mark.slow
 def test_coins_that_cannot_be_set_are_averaged():
     right, wrong = (Toy(faults={"coins_of_the_system": True, "clips_too_late": factor}) for factor in (1.0, 3.0))
     for subject, verdict in ((right, "holds"), (wrong, "fails")):

@@ -160,6 +160,7 @@ def test_a_worker_that_died_while_nobody_looked_is_replaced():
     first, _ = run(pid)
     os.kill(first[0], signal.SIGKILL)
     until(lambda: Path(f"/proc/{first[0]}/stat").read_text().split()[2] == "Z")
+    until(lambda: len(list(Path(f"/proc/{first[0]}/task").iterdir())) == 1)  # its threads are gone, too
     second, answers = run(pid)
     assert not set(first) & set(second)
     assert set(answers) <= set(second)

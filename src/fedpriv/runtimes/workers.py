@@ -76,6 +76,7 @@ class WorkerPool:
         return (
             len(self._processes) == workers
             and all(process.poll() is None for process in self._processes)
+            and not any(pipe.poll() for pipe in self._pipes)  # nothing was asked: it is the end that can be read
             and all(modules.get(name, digest) == digest for name, digest in self._modules.items())
         )
 
