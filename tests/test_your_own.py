@@ -21,6 +21,7 @@ def test_the_page_is_short():
     assert sum(len(cell.strip().splitlines()) for cell in CELLS) < 40
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_learns_under_its_epsilon(tmp_path):
     (tmp_path / "page.py").write_text("\n".join(CELLS))
     ran = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
