@@ -103,13 +103,16 @@ def compare(
         for other in others or [bare]:
             if other.name in failed:
                 continue
-            order = [bare, other] if pair % 2 == 0 else [other, bare]
-            try:
-                one, two = (measure(contender, workload) for contender in order)
-            except ContenderError as error:
-                failed[other.name] = str(error)
-                continue
-            done.setdefault(other.name, []).append((one, two) if pair % 2 == 0 else (two, one))
+            found: dict[str, Measured] = {}
+            for contender in [bare, other] if pair % 2 == 0 else [other, bare]:
+                try:
+                    found[contender.name] = measure(contender, workload)
+                except ContenderError as error:
+                    failed[contender.name] = str(error)
+            if bare.name in failed:
+                failed = {**dict.fromkeys((c.name for c in others), "the bare loop failed"), **failed}
+            elif other.name in found:
+                done.setdefault(other.name, []).append((found[bare.name], found[other.name]))
     ran = [base for measured in done.values() for base, _ in measured]
     rows = [row(workload, bare, [(base, base) for base in ran], machine=machine, note=failed.get(bare.name))]
     for other in others:

@@ -20,7 +20,13 @@ def found(monkeypatch):
 
     def let(better, *, complete=True):
         tuning = Tuning(
-            engine="vectorized", chunk_size=2, stack_size=2, unfolded=True, channels_last=False, threads=1
+            engine="vectorized",
+            chunk_size=2,
+            stack_size=2,
+            convolutions="patches",
+            memory_format=None,
+            threads=1,
+            formulation=None,
         )
         first = Row(overrides={}, seconds=0.8, ratio=1.0, least=1.0, most=1.0, repeats=9)
         rows = [first] if better is None else [first, better]

@@ -145,6 +145,13 @@ def test_a_contender_that_cannot_run_says_so_and_stops_nobody(tmp_path):
     assert "pfl on tiny: not installed." in shown
 
 
+def test_where_the_bare_loop_fails_nothing_is_compared_and_it_is_the_one_that_is_named():
+    measure, _ = paces(bare="out of memory", fedpriv=2.0)
+    rows = {row["contender"]: row for row in compared(TINY, measure)}
+    assert (rows["bare"]["pairs"], rows["bare"]["note"]) == (0, "out of memory")
+    assert (rows["fedpriv"]["pairs"], rows["fedpriv"]["note"]) == (0, "the bare loop failed")
+
+
 def test_the_environment_narrows_what_is_run(monkeypatch):
     assert [workload.name for workload in chosen("W2, W3")] == ["W2", "W3"]
     assert [workload.name for workload in chosen("")] == list(WORKLOADS)

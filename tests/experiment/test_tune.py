@@ -8,15 +8,16 @@ from fedpriv.config import compose
 from fedpriv.errors import FedprivError
 from fedpriv.experiment import Experiment
 from fedpriv.experiment.interleaved import REPEATS, Races
-from fedpriv.experiment.scratch import AS_IT_IS, Scratch
-from fedpriv.experiment.tune import axes, search
+from fedpriv.experiment.scratch import AS_IT_IS, Scratch, overrides
+from fedpriv.experiment.tune import search
+from fedpriv.experiment.tuning_axes import Axes
 from fedpriv.streams import Streams, seed_key
 
 KEY = seed_key(20261122)
 
 
-def assembled(*overrides):
-    return Experiment.assemble(compose(["experiment=digits_smoke", *overrides], config_dir=None))
+def assembled(*words):
+    return Experiment.assemble(compose(["experiment=digits_smoke", *words], config_dir=None))
 
 
 def scratch_of(experiment):
@@ -72,7 +73,7 @@ def test_luck_in_the_first_race_is_not_enough():
 
 def tried(experiment, *, best=AS_IT_IS):
     scratch = scratch_of(experiment)
-    return [[choice.overrides for choice in axis(best)] for axis in axes(experiment, scratch)]
+    return [[overrides(choice) for choice in axis(best)] for axis in Axes(experiment, scratch).in_turn]
 
 
 def test_stacks_double_up_to_two_chunks_a_worker():
@@ -105,7 +106,7 @@ def test_client_after_client_there_is_no_stack_to_size():
 def test_a_choice_is_the_tuning_that_a_run_with_its_overrides_has():
     experiment = assembled("partition.num_clients=64")
     choice = replace(AS_IT_IS, engine="vectorized", stack_size=3, chunk_size=5, convolutions="native")
-    words = [f"{key}={value}" for key, value in choice.overrides.items()]
+    words = [f"{key}={value}" for key, value in overrides(choice).items()]
     same = assembled("partition.num_clients=64", *words)
     assert scratch_of(experiment).experiment(choice).run_id() == same.run_id() != experiment.run_id()
 

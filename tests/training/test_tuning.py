@@ -10,7 +10,7 @@ from torch import nn
 from fedpriv.models import cnn, lenet, logistic
 from fedpriv.training import ELEMENTWISE, Formulation, Wishes, choose_tuning, find_formulation
 
-FREE = Wishes(engine=None, chunk_size=None, stack_size=None, unfolded=None, channels_last=None)
+FREE = Wishes(engine=None, chunk_size=None, stack_size=None, convolutions=None, memory_format=None)
 SIDE_BY_SIDE = Formulation(whole=False, side_by_side=True, methods={}, wide=())
 
 # make, input shape, example level, batch, cohort: the workloads of docs/speed.md
@@ -56,10 +56,10 @@ def test_small_models_train_many_clients_side_by_side():
 
 
 def test_patches_are_for_small_images():
-    assert tuned(*WORKLOADS["W2"]).unfolded
-    assert not tuned(*WORKLOADS["W1"]).unfolded
-    assert tuned(*WORKLOADS["W1"]).channels_last
-    assert not tuned(*WORKLOADS["W3"]).channels_last
+    assert tuned(*WORKLOADS["W2"]).convolutions == "patches"
+    assert tuned(*WORKLOADS["W1"]).convolutions == "native"
+    assert tuned(*WORKLOADS["W1"]).memory_format == "channels_last"
+    assert (tuned(*WORKLOADS["W3"]).convolutions, tuned(*WORKLOADS["W3"]).memory_format) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,18 @@ def test_the_engine_is_the_first_that_can(formulation, example_level, engine):
 
 
 def test_what_a_config_wishes_is_what_happens():
-    wishes = Wishes(engine="vectorized", chunk_size=7, stack_size=5, unfolded=False, channels_last=False)
+    wishes = Wishes(
+        engine="vectorized", chunk_size=7, stack_size=5, convolutions="native", memory_format="contiguous"
+    )
     found = tuned(*WORKLOADS["W2"], wishes=wishes)
     assert (found.engine, found.chunk_size, found.stack_size) == ("vectorized", 7, 5)
-    assert (found.unfolded, found.channels_last) == (False, False)
+    assert (found.convolutions, found.memory_format) == ("native", "contiguous")
 
 
 def test_what_cannot_matter_makes_no_other_run():
     wishes = [
-        Wishes(engine="opacus", chunk_size=7, stack_size=stack_size, unfolded=unfolded, channels_last=unfolded)
-        for stack_size, unfolded in ((5, False), (None, True))
+        Wishes(engine="opacus", chunk_size=7, stack_size=stack_size, convolutions=kind, memory_format=None)
+        for stack_size, kind in ((5, "native"), (None, "patches"))
     ]
     assert len({tuned(*WORKLOADS["W2"], wishes=wish) for wish in wishes}) == 1
 

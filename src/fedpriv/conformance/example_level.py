@@ -179,7 +179,6 @@ class InnerProduct:
 
     headline: str = "loss"
     higher_is_better: bool = False
-    sums_over_examples: bool = True
     output_shape: tuple[int, ...] = ()
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
     ELEMENTWISE,
+    AdditiveTask,
     Formulation,
     Task,
     Tuning,
@@ -95,7 +96,7 @@ class Experiment:
     def check(self) -> None:
         """Raise ConfigError for anything that could only fail later."""
         _check_device(self.config.device)
-        if self.config.privacy.mechanism == "example" and not self.task.sums_over_examples:
+        if self.config.privacy.mechanism == "example" and not isinstance(self.task, AdditiveTask):
             raise ConfigError(
                 f"The loss of task={type(self.task).__name__.lower()} compares examples with each other, so it is no "
                 "sum over examples and no single one's influence can be clipped: privacy=example cannot hold. Use "
@@ -128,9 +129,8 @@ class Experiment:
         )
         if self.config.training.engine == "vectorized" and self.formulation is None:
             raise ConfigError(
-                "training.engine=vectorized cannot do these local steps: it needs one of torch.optim's optimizers that "
-                "step on every number by itself, a loss that is a sum over examples, and a model whose examples do "
-                "not meet. Use training.engine=auto, which takes another engine then."
+                f"training.engine=vectorized cannot do these local steps: {self.not_vectorized}. Use "
+                "training.engine=auto, which takes another engine then."
             )
 
     # -- identity ------------------------------------------------------------------------------------------
@@ -138,11 +138,7 @@ class Experiment:
     @cached_property
     def formulation(self) -> Formulation | None:
         """How the vectorised engine can do this model's local steps; None where it cannot, or shall not."""
-        training = self.config.training
-        if training.engine not in ("auto", "vectorized") or training.function is not None or self.client_app_is_own:
-            return None
-        optimizer = local_optimizer(self.config)([nn.Parameter(torch.zeros(1))])
-        if type(optimizer) not in ELEMENTWISE or not self.task.sums_over_examples:
+        if self.config.training.engine not in ("auto", "vectorized") or self._obstacle is not None:
             return None
         return find_formulation(
             self.new_model(),
@@ -150,6 +146,27 @@ class Experiment:
             self.data.num_tokens,
             by_example=self.config.privacy.mechanism == "example",
         )
+
+    @property
+    def not_vectorized(self) -> str | None:
+        """Why the vectorised engine cannot do the local steps; None where it can."""
+        if self.formulation is not None:
+            return None
+        return self._obstacle or "no way of stacking this model gives what autograd does, or examples of a batch meet"
+
+    @property
+    def _obstacle(self) -> str | None:
+        """What keeps the vectorised engine from any model."""
+        if self.client_app_is_own:
+            return "strategy.client_app trains as it likes"
+        if self.config.training.function is not None:
+            return "training.function trains as it likes"
+        optimizer = type(local_optimizer(self.config)([nn.Parameter(torch.zeros(1))]))
+        if optimizer not in ELEMENTWISE:
+            return f"{optimizer.__name__} is none of torch.optim's that step on every number by itself"
+        if not isinstance(self.task, AdditiveTask):
+            return "the loss is no sum over examples"
+        return None
 
     @cached_property
     def tuning(self) -> Tuning:
@@ -166,12 +183,6 @@ class Experiment:
             threads=config.threads,
             device=self.device,
         )
-
-    @property
-    def cut(self) -> dict[str, Any]:
-        """How the work is cut and computed, as JSON: a round has the same bits only with the same."""
-        found = self.formulation
-        return {**asdict(self.tuning), "formulation": found and {**asdict(found), "wide": list(found.wide)}}
 
     @cached_property
     def own_code(self) -> dict[str, str]:
@@ -195,7 +206,7 @@ class Experiment:
             self.config,
             code=self.own_code,
             data_fingerprint=self.data.fingerprint,
-            tuning=self.cut,
+            tuning=self.tuning.to_json(),
             version=version,
         )
 

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,7 +89,7 @@ class Attempt:
         self.start, self.noise_multipliers = start, noise_multipliers
         self.environment = {
             **environment_fingerprint(),
-            "tuning": experiment.cut,
+            "tuning": experiment.tuning.to_json(),
             "data": experiment.data.fingerprint,
             "noise key": key_name(noise_key),
             "own code": experiment.own_code,
@@ -164,11 +164,9 @@ class Attempt:
 
     def _training(self) -> dict[str, Any]:
         """Which engine trains, how its work is cut, and, where it steps by layers, how gradients' norms come about."""
-        experiment = self.experiment
-        found: dict[str, Any] = asdict(experiment.tuning)
-        if experiment.tuning.engine == "vectorized" and experiment.formulation is not None:
-            methods = {name or "whole model": how for name, how in experiment.formulation.methods.items()}
-            found["gradients"] = methods
+        found = self.experiment.tuning.to_json()
+        if formulation := found.pop("formulation"):
+            found["gradients"] = {name or "whole model": how for name, how in formulation["methods"].items()}
         return {**found, "tf32": False, "amp": False}
 
     def _changes(self, audit: HashChain) -> list[str]:

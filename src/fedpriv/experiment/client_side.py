@@ -55,14 +55,8 @@ def check_optimizer(make: Any, where: str) -> None:
 
 def tuning_wishes(config: Config) -> Wishes:
     """What the config says itself of how its work is cut."""
-    tuning, engine = config.tuning, config.training.engine
-    return Wishes(
-        engine=None if engine == "auto" else cast(Engine, engine),
-        chunk_size=tuning.chunk_size,
-        stack_size=tuning.stack_size,
-        unfolded=None if tuning.convolutions is None else tuning.convolutions == "patches",
-        channels_last=None if tuning.memory_format is None else tuning.memory_format == "channels_last",
-    )
+    engine = config.training.engine
+    return Wishes(engine=None if engine == "auto" else cast(Engine, engine), **vars(config.tuning))
 
 
 def shared_layout(model: nn.Module, config: Config) -> ParameterLayout:

@@ -103,13 +103,14 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
     example_level = experiment.config.privacy.mechanism == "example"
     private = local_batches(experiment.config)
     plain = ShuffledBatches(batch_size=training.batch_size, local_epochs=training.local_epochs)
-    if experiment.tuning.engine == "vectorized" and experiment.formulation is not None:
+    tuning = experiment.tuning
+    if tuning.formulation is not None:
         max_grad_norm = experiment.config.privacy.max_grad_norm
         return VectorizedTrainer(
-            formulation=experiment.formulation,
-            stack_size=experiment.tuning.stack_size,
-            unfolded=experiment.tuning.unfolded,
-            channels_last=experiment.tuning.channels_last,
+            formulation=tuning.formulation,
+            stack_size=tuning.stack_size,
+            unfolded=tuning.convolutions == "patches",
+            channels_last=tuning.memory_format == "channels_last",
             batches=private if example_level else plain,
             private=DpSgd(max_grad_norm=given(max_grad_norm), expected_size=private.expected_size)
             if example_level

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,42 +14,23 @@ from fedpriv.experiment.nodes import make_node
 from fedpriv.federation import FAILED, Node, TrainTask
 from fedpriv.federation.algorithm import all_failed
 from fedpriv.streams import Streams
+from fedpriv.training import Wishes
+
+AS_IT_IS = Wishes(engine=None, chunk_size=None, stack_size=None, convolutions=None, memory_format=None)
+"""Nothing beside what the experiment says itself."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What is said of the tuning beside what the experiment says itself; None: nothing. As in the config."""
-
-    engine: str | None
-    stack_size: int | None
-    chunk_size: int | None
-    convolutions: str | None
-    memory_format: str | None
-
-    @property
-    def overrides(self) -> dict[str, str | int]:
-        """Key of the config -> value."""
-        values = {
-            "training.engine": self.engine,
-            "tuning.stack_size": self.stack_size,
-            "tuning.chunk_size": self.chunk_size,
-            "tuning.convolutions": self.convolutions,
-            "tuning.memory_format": self.memory_format,
-        }
-        return {key: value for key, value in values.items() if value is not None}
-
-    def within(self, config: Config) -> Config:
-        """``config`` with this said."""
-        said = {key.partition(".")[2]: value for key, value in self.overrides.items()}
-        engine = said.pop("engine", config.training.engine)
-        return replace(
-            config,
-            training=replace(config.training, engine=engine),  # type: ignore[arg-type]
-            tuning=replace(config.tuning, **said),  # type: ignore[arg-type]
-        )
+def overrides(wishes: Wishes) -> dict[str, str | int]:
+    """Key of the config -> value, for what is said."""
+    said = {name: value for name, value in vars(wishes).items() if value is not None}
+    return {f"training.{name}" if name == "engine" else f"tuning.{name}": value for name, value in said.items()}
 
 
-AS_IT_IS = Choice(engine=None, stack_size=None, chunk_size=None, convolutions=None, memory_format=None)
+def _within(config: Config, wishes: Wishes) -> Config:
+    """``config`` with this said."""
+    said = {name: value for name, value in vars(wishes).items() if value is not None}
+    engine = said.pop("engine", config.training.engine)
+    return replace(config, training=replace(config.training, engine=engine), tuning=replace(config.tuning, **said))
 
 
 class Scratch:
@@ -74,9 +55,9 @@ class Scratch:
         """Clients of one measurement."""
         return len(self._clients)
 
-    def experiment(self, choice: Choice) -> Experiment:
+    def experiment(self, wishes: Wishes) -> Experiment:
         """The experiment with this tuning, over the same data."""
-        return Experiment(config=choice.within(self._experiment.config), data=self._experiment.data)
+        return Experiment(config=_within(self._experiment.config, wishes), data=self._experiment.data)
 
     def shorten(self, seconds: float) -> None:
         """Leave so many clients that the experiment as it is takes about so long, and at least one chunk of them."""
@@ -95,13 +76,13 @@ class Scratch:
         middles = (np.arange(count) + 0.5) * len(clients) / count
         return self._streams.rng("cohort", count).permutation(by_size[middles.astype(int)])
 
-    def prepare(self, choice: Choice) -> Callable[[], float] | None:
+    def prepare(self, wishes: Wishes) -> Callable[[], float] | None:
         """A function that trains the clients once and returns the seconds that it took; None where some fail for it.
 
         Raises:
             FedprivError: every client fails.
         """
-        experiment = self.experiment(choice)
+        experiment = self.experiment(wishes)
         privacy = experiment.config.privacy
         # how large the noise is takes no time: nothing is calibrated
         noise = 0.0 if privacy.epsilon == math.inf else 1.0

@@ -1,31 +1,24 @@
 """Which tuning trains an experiment fastest on this machine: measured on scratch, one kind of key after another."""
 
-import math
 import secrets
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
-
-from torch import nn
 
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.interleaved import Races, Timed
-from fedpriv.experiment.scratch import AS_IT_IS, Choice, Scratch
-from fedpriv.training import Tuning
+from fedpriv.experiment.scratch import AS_IT_IS, Scratch, overrides
+from fedpriv.experiment.tuning_axes import Axes, Axis
+from fedpriv.training import Tuning, Wishes
 
 Tell = Callable[[float], None]
 """Is told, every now and then, how much of the time has passed, from 0 to 1."""
 
 _MEASUREMENTS = 80  # that fit into the time, if each takes as long as the experiment as it is
-_STACK_NUMBERS = 2**25  # parameters of the largest stack that is tried: twice what the rules allow
-_NO_CHOICE = (
-    "There is nothing to tune: the experiment says it all itself, or its model leaves no choice. What is to be "
-    "measured must be left open: training.engine=auto, and null for the keys of tuning."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +39,10 @@ class Row:
     repeats: int
 
     @staticmethod
-    def of(choice: Choice, timed: Timed, reference: Timed) -> "Row":
+    def of(choice: Wishes, timed: Timed, reference: Timed) -> "Row":
         ratios = timed.ratios(reference) or [timed.median / reference.median]
         return Row(
-            overrides=choice.overrides,
+            overrides=overrides(choice),
             seconds=timed.median,
             ratio=statistics.median(ratios),
             least=min(ratios),
@@ -104,9 +97,10 @@ def tune(config: Config, *, seconds: float, tell: Tell) -> Tuned:
 
     scratch.shorten(seconds / _MEASUREMENTS)
     races = Races(prepare=scratch.prepare, clock=clock)
-    better = search(races, axes(experiment, scratch), until=seconds)
+    better = search(races, Axes(experiment, scratch).in_turn, until=seconds)
     if AS_IT_IS not in races.timed:
-        raise ConfigError(_NO_CHOICE if races.complete else f"--seconds={seconds:g} are too few to measure anything.")
+        too_short = f"--seconds={seconds:g} are too few to measure anything."
+        raise ConfigError(_no_choice(experiment) if races.complete else too_short)
     reference = races.timed[AS_IT_IS]
     return Tuned(
         tuning=experiment.tuning,
@@ -117,11 +111,7 @@ def tune(config: Config, *, seconds: float, tell: Tell) -> Tuned:
     )
 
 
-Axis = Callable[[Choice], Sequence[Choice]]
-"""From the best choice so far to others that differ in one kind of key."""
-
-
-def search(races: Races[Choice], axes: Sequence[Axis], *, until: float) -> Row | None:
+def search(races: Races[Wishes], axes: Sequence[Axis], *, until: float) -> Row | None:
     """One axis after another from the experiment as it is; the best is then measured once more, beside it.
 
     The choice among many flatters the one that is chosen: only the last race says whether it is better.
@@ -144,60 +134,13 @@ def search(races: Races[Choice], axes: Sequence[Axis], *, until: float) -> Row |
     return Row.of(best, found[best], found[AS_IT_IS])
 
 
-def axes(experiment: Experiment, scratch: Scratch) -> list[Axis]:
-    """What may be said of the tuning where the experiment says nothing itself."""
-    config, rules, formulation = experiment.config, experiment.tuning, experiment.formulation
-    asked, model = config.tuning, experiment.new_model()
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    cohort = experiment.sampler(experiment.streams(None)).law.cohort
-    # two chunks a worker at least: else some wait for others
-    most = min(scratch.num_clients, cohort / (2 * experiment.workers), config.clients_per_node or math.inf)
-    chunks = [rules.chunk_size]
-    while asked.chunk_size is None and 2 * chunks[-1] <= most:
-        chunks.append(2 * chunks[-1])
-
-    def vectorized(choice: Choice) -> bool:
-        return scratch.experiment(choice).tuning.engine == "vectorized"
-
-    def engines(best: Choice) -> Sequence[Choice]:
-        if config.training.engine != "auto" or formulation is None:
-            return []
-        names = ("vectorized", "opacus" if config.privacy.mechanism == "example" else "sgd")
-        return [replace(best, engine=name) for name in names if name != rules.engine]
-
-    def stacks(best: Choice) -> Sequence[Choice]:
-        if asked.stack_size is not None or formulation is None or not formulation.side_by_side or not vectorized(best):
-            return []
-        sizes = [2**i for i in range(chunks[0].bit_length()) if 2**i < chunks[0]] + chunks
-        largest = max(rules.stack_size, _STACK_NUMBERS // parameters)
-        return [
-            replace(best, stack_size=size, chunk_size=size if size > chunks[0] else None)
-            for size in sorted(sizes, key=lambda size: abs(math.log(size / rules.stack_size)))
-            if size <= largest and size != rules.stack_size
-        ]
-
-    def larger_chunks(best: Choice) -> Sequence[Choice]:
-        if not vectorized(best):
-            return []
-        now = scratch.experiment(best).tuning
-        return [replace(best, chunk_size=c, stack_size=now.stack_size) for c in chunks if c > now.chunk_size]
-
-    def convolutions(best: Choice) -> Sequence[Choice]:
-        exchanged = formulation is not None and not formulation.whole and vectorized(best)
-        if asked.convolutions is not None or not exchanged or not _has(model, nn.Conv1d, nn.Conv2d):
-            return []
-        return [replace(best, convolutions="native" if rules.unfolded else "patches")]
-
-    def memory_formats(best: Choice) -> Sequence[Choice]:
-        if asked.memory_format is not None or not vectorized(best) or not _has(model, nn.Conv2d):
-            return []
-        return [replace(best, memory_format="contiguous" if rules.channels_last else "channels_last")]
-
-    return [engines, stacks, larger_chunks, convolutions, memory_formats]
-
-
-def _has(model: nn.Module, *kinds: type[nn.Module]) -> bool:
-    return any(isinstance(layer, kinds) for layer in model.modules())
+def _no_choice(experiment: Experiment) -> str:
+    if experiment.config.training.engine in ("auto", "vectorized") and experiment.not_vectorized is not None:
+        return f"There is nothing to tune: clients train one after another, since {experiment.not_vectorized}."
+    return (
+        "There is nothing to tune: the experiment says it all itself. What is to be measured must be left open: "
+        "training.engine=auto, and null for the keys of tuning."
+    )
 
 
 def _check(config: Config) -> None:

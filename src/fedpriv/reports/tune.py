@@ -23,7 +23,8 @@ def measuring() -> Iterator[Callable[[float], None]]:
 def show_tuned(answer: Mapping[str, Any]) -> None:
     """Print what ``fedpriv.experiment.tune`` found, as ``Tuned.to_json`` gives it."""
     console = Console(highlight=False)
-    as_it_is = ", ".join(f"{key} {value}" for key, value in answer["tuning"].items())
+    tuning = {key: value for key, value in answer["tuning"].items() if value is not None and key != "formulation"}
+    as_it_is = ", ".join(f"{key} {value}" for key, value in tuning.items())
     console.print(f"As it is: {as_it_is}.", soft_wrap=True)
     console.print(_table(answer["rows"], clients=answer["clients"]))
     for line in _verdict(answer):

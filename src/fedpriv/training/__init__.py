@@ -6,21 +6,24 @@ from .measure import measure
 from .preflight import check_model, fix_model
 from .sgd import SgdTrainer
 from .shuffled_batches import ShuffledBatches
-from .tasks import Binary, Classification, NextToken, Regression, Survival, Task, make_task
-from .tuning import ELEMENTWISE, Engine, Tuning, Wishes, choose_tuning
+from .tasks import AdditiveTask, Binary, Classification, NextToken, Regression, Survival, Task, make_task
+from .tuning import ELEMENTWISE, Convolutions, Engine, MemoryFormat, Tuning, Wishes, choose_tuning
 from .vectorized import DpSgd, Formulation, VectorizedTrainer, find_formulation
 
 __all__ = [
     "ELEMENTWISE",
+    "AdditiveTask",
     "Binary",
     "Classification",
     "ClientResult",
     "ClientWork",
+    "Convolutions",
     "DpSgd",
     "Engine",
     "Formulation",
     "FunctionTrainer",
     "LocalTrainer",
+    "MemoryFormat",
     "NextToken",
     "Regression",
     "SgdTrainer",

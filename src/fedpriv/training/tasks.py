@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.nn import functional
@@ -17,7 +17,6 @@ class Task(Protocol):
     Attributes:
         headline: the metric that runs are compared by.
         higher_is_better: of the headline.
-        sums_over_examples: whether the loss is a sum of losses of single examples, as example-level DP needs.
         output_shape: what a model returns for one example.
     """
 
@@ -28,17 +27,10 @@ class Task(Protocol):
     def higher_is_better(self) -> bool: ...
 
     @property
-    def sums_over_examples(self) -> bool: ...
-
-    @property
     def output_shape(self) -> tuple[int, ...]: ...
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch (0-d): the sum of ``losses``, where it is one."""
-        ...
-
-    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Every example's loss (n,), where ``sums_over_examples``."""
+        """The loss of a batch (0-d)."""
         ...
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -50,6 +42,15 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class AdditiveTask(Task, Protocol):
+    """A task whose loss is a sum of losses of single examples, as example-level DP needs."""
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Every example's loss (n,); ``loss_sum`` is their sum."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classification:
     """Cross-entropy and accuracy. Outputs are logits (n, classes), targets int64 (n,)."""
@@ -57,7 +58,6 @@ class Classification:
     num_classes: int
     headline: str = "accuracy"
     higher_is_better: bool = True
-    sums_over_examples: bool = True
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -82,7 +82,6 @@ class Binary:
 
     headline: str = "accuracy"
     higher_is_better: bool = True
-    sums_over_examples: bool = True
     output_shape: tuple[int, ...] = (1,)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -111,7 +110,6 @@ class Regression:
     high: float
     headline: str = "rmse"
     higher_is_better: bool = False
-    sums_over_examples: bool = True
     output_shape: tuple[int, ...] = (1,)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -155,7 +153,6 @@ class NextToken:
     num_classes: int
     headline: str = "accuracy"
     higher_is_better: bool = True
-    sums_over_examples: bool = True
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -185,7 +182,6 @@ class Survival:
 
     headline: str = "c_index"
     higher_is_better: bool = True
-    sums_over_examples: bool = False
     output_shape: tuple[int, ...] = (1,)
 
     def loss_sum(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -195,9 +191,6 @@ class Survival:
         # patients with the same time are at risk together: each takes the last sum of its time
         last = torch.searchsorted(-time[order], -time[order], right=True) - 1
         return -((risk[order] - at_risk[last]) * event[order]).sum()
-
-    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("Cox's partial likelihood is no sum over examples.")
 
     def metrics(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         return {"c_index": concordance(outputs[:, 0], time=targets[:, 0], event=targets[:, 1])}

@@ -5,8 +5,8 @@
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from torch import nn
 from .vectorized import Formulation
 
 Engine = Literal["vectorized", "opacus", "sgd"]
+Convolutions = Literal["patches", "native"]
+MemoryFormat = Literal["channels_last", "contiguous"]
 _T = TypeVar("_T")
 
 _CHUNKS, _FEW_CHUNKS = 16, 8  # of a cohort; few where stacks would be wide
@@ -41,34 +43,40 @@ ELEMENTWISE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """Part of what the run id hashes.
+    """Part of what the run id hashes: a round has the same bits only with the same.
 
     Attributes:
         engine: ``vectorized``, ``opacus`` (DP-SGD, client after client) or ``sgd`` (plain steps, client after client).
         chunk_size: clients of one float sum; depends on neither nodes nor workers.
         stack_size: most clients that train side by side.
-        unfolded: whether convolutions are products of patches, or torch's own.
-        channels_last: whether images lie in memory channel by channel within a pixel.
+        convolutions: products of patches, or torch's own; None: not the vectorised engine's, or there are none.
+        memory_format: of images; None as before.
         threads: of every worker.
+        formulation: how the vectorised engine finds gradients; None for the others.
     """
 
     engine: Engine
     chunk_size: int
     stack_size: int
-    unfolded: bool
-    channels_last: bool
+    convolutions: Convolutions | None
+    memory_format: MemoryFormat | None
     threads: int
+    formulation: Formulation | None
+
+    def to_json(self) -> dict[str, Any]:
+        found = self.formulation
+        return {**asdict(self), "formulation": found and {**asdict(found), "wide": list(found.wide)}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What a config says itself of its tuning; None leaves it to the rules. As in ``Tuning``."""
+    """What is said of a tuning; None leaves it to the rules. As in ``Tuning``."""
 
     engine: Engine | None
     chunk_size: int | None
     stack_size: int | None
-    unfolded: bool | None
-    channels_last: bool | None
+    convolutions: Convolutions | None
+    memory_format: MemoryFormat | None
 
 
 def choose_tuning(
@@ -103,18 +111,24 @@ def choose_tuning(
     if clients_per_node is not None:
         chunk_size = min(chunk_size, clients_per_node)
     engine = _or(wishes.engine, "vectorized" if worth else one_by_one)
-    # what cannot matter is as it is where it does nothing, so that it makes no other run of the same
-    stacked = engine == "vectorized" and formulation is not None
-    convolves = stacked and any(isinstance(layer, nn.Conv1d | nn.Conv2d) for layer in model.modules())
-    alone = not (stacked and formulation is not None and formulation.side_by_side)
+    used = formulation if engine == "vectorized" else None
+    # what cannot matter is not said, so that it makes no other run of the same
+    by_layer = used is not None and not used.whole
+    patches: Convolutions = "patches" if flops < _PATCH_FLOPS or device.type == "cuda" else "native"
+    beside = _or(wishes.stack_size, side_by_side) if used is not None and used.side_by_side else 1
     return Tuning(
         engine=engine,
         chunk_size=chunk_size,
-        stack_size=1 if alone else min(_or(wishes.stack_size, side_by_side), chunk_size),
-        unfolded=convolves and _or(wishes.unfolded, flops < _PATCH_FLOPS or device.type == "cuda"),
-        channels_last=convolves and _or(wishes.channels_last, True),
+        stack_size=min(beside, chunk_size),
+        convolutions=_or(wishes.convolutions, patches) if by_layer and _has(model, nn.Conv1d, nn.Conv2d) else None,
+        memory_format=_or(wishes.memory_format, "channels_last") if used and _has(model, nn.Conv2d) else None,
         threads=threads,
+        formulation=used,
     )
+
+
+def _has(model: nn.Module, *kinds: type[nn.Module]) -> bool:
+    return any(isinstance(layer, kinds) for layer in model.modules())
 
 
 def _or(wish: _T | None, rule: _T) -> _T:

@@ -9,36 +9,32 @@ from .layer import Stack, StackedLayer
 from .products import no_less
 
 
-class StackedEmbedding(StackedLayer):
-    """``nn.Embedding`` over (K B, ...) tokens: positions of one example that look up the same token add up."""
+class StackedEmbedding(StackedLayer[tuple[torch.Tensor, torch.Tensor]]):
+    """``nn.Embedding`` over (K B, ...) tokens: positions of one example that look up the same token add up.
+
+    Keeps rows of the table (K, B, T), and the gradients of what was looked up there (K, B, T, D).
+    """
 
     method = "book-keeping"
 
     def __init__(self, stack: Stack, layer: nn.Embedding) -> None:
         super().__init__(stack, layer)
         self._padding = layer.padding_idx
-        self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []  # rows of the table (K, B, T), gradients (K, B, T, D)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = _Lookup.apply(tokens, self.stack.tether, self)
         return result
 
-    def keep(self, rows: torch.Tensor, grads: torch.Tensor) -> None:
+    def keep(self, found: tuple[torch.Tensor, torch.Tensor]) -> None:
+        rows, grads = found
         if self._padding is not None:
             clients = torch.arange(len(rows), device=rows.device)[:, None, None]
             padding = rows == clients * self.shapes["weight"][0] + self._padding % self.shapes["weight"][0]
             grads = grads.masked_fill(padding[..., None], 0.0)
-        self._kept.append((rows, grads))
-
-    @property
-    def took_part(self) -> bool:
-        return bool(self._kept)
-
-    def forget(self) -> None:
-        self._kept = []
+        super().keep((rows, grads))
 
     def discard(self, bad: torch.Tensor) -> None:
-        self._kept = [(rows, grads.masked_fill(bad[:, :, None, None], 0.0)) for rows, grads in self._kept]
+        self.kept = [(rows, grads.masked_fill(bad[:, :, None, None], 0.0)) for rows, grads in self.kept]
 
     def square_norms(self) -> torch.Tensor:
         rows, grads = self._joined()
@@ -57,7 +53,7 @@ class StackedEmbedding(StackedLayer):
         return {"weight": table.view(-1, size, width)}
 
     def _joined(self) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, grads = zip(*self._kept, strict=True)
+        rows, grads = zip(*self.kept, strict=True)
         return torch.cat(rows, dim=2), torch.cat(grads, dim=2)
 
 
@@ -74,5 +70,5 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, None, None]:
-        ctx.layer.keep(ctx.rows, grads[0].reshape(*ctx.rows.shape, -1))
+        ctx.layer.keep((ctx.rows, grads[0].reshape(*ctx.rows.shape, -1)))
         return None, None, None

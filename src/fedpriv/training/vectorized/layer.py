@@ -2,9 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+
+Kept = TypeVar("Kept")
 
 
 @dataclass
@@ -22,8 +25,8 @@ class Stack:
     tether: torch.Tensor = field(default_factory=lambda: torch.zeros((), requires_grad=True))
 
 
-class StackedLayer(nn.Module, ABC):
-    """A layer whose backward pass keeps what gradients of single examples are made of, instead of making them.
+class StackedLayer(nn.Module, ABC, Generic[Kept]):
+    """A layer whose backward passes keep what gradients of single examples are made of, instead of making them.
 
     Args:
         stack: shared by all layers of the model.
@@ -37,6 +40,7 @@ class StackedLayer(nn.Module, ABC):
         self.stack = stack
         self.shapes = {name: p.shape for name, p in layer.named_parameters()}
         self.values: dict[str, torch.Tensor] = {}
+        self.kept: list[Kept] = []  # of every pass since ``forget``
 
     @property
     def weight(self) -> torch.Tensor:
@@ -53,14 +57,18 @@ class StackedLayer(nn.Module, ABC):
             raise RuntimeError("The parameters of several clients are no single layer's.")
         return self.values[name][0]
 
+    def keep(self, found: Kept) -> None:
+        """For backward passes, once each."""
+        self.kept.append(found)
+
     @property
-    @abstractmethod
     def took_part(self) -> bool:
         """Whether there was a backward pass through it since ``forget``."""
+        return bool(self.kept)
 
-    @abstractmethod
     def forget(self) -> None:
         """Drop what backward passes have left."""
+        self.kept = []
 
     @abstractmethod
     def discard(self, bad: torch.Tensor) -> None:

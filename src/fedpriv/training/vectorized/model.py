@@ -7,6 +7,7 @@ examples as one batch, and never looks across examples (``trial`` makes sure of 
 import copy
 import math
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,7 +48,7 @@ class StackedModel:
         wide: Collection[str],
     ) -> None:
         self.stack = Stack(clients=clients, by_example=by_example)
-        self.layers: dict[str, StackedLayer] = {}
+        self.layers: dict[str, StackedLayer[Any]] = {}
         self._unfolded, self._wide = unfolded, wide
         own = copy.deepcopy(model)
         self.body = self._exchange("", own) if not whole else self._whole(own)
@@ -128,7 +129,7 @@ class StackedModel:
             else:
                 room.zero_()
 
-    def _used(self) -> list[StackedLayer]:
+    def _used(self) -> list[StackedLayer[Any]]:
         return [layer for layer in self.layers.values() if layer.took_part]
 
     def _whole(self, model: nn.Module) -> nn.Module:
@@ -146,7 +147,7 @@ class StackedModel:
             setattr(module, child_name, self._exchange(_joined(name, child_name), child))
         return module
 
-    def _stacked(self, name: str, layer: nn.Module) -> StackedLayer:
+    def _stacked(self, name: str, layer: nn.Module) -> StackedLayer[Any]:
         if all(p.requires_grad for p in layer.parameters()):
             kind = type(layer)
             if kind is nn.Linear:

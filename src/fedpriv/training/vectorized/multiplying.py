@@ -3,38 +3,23 @@
 from abc import ABC
 
 import torch
-from torch import nn
 
-from .layer import Stack, StackedLayer
+from .layer import StackedLayer
 from .products import Products
 
 
-class MultiplyingLayer(StackedLayer, ABC):
+class MultiplyingLayer(StackedLayer[Products], ABC):
     """Keeps inputs and output gradients of every call."""
 
     method = "book-keeping"
 
-    def __init__(self, stack: Stack, layer: nn.Module) -> None:
-        super().__init__(stack, layer)
-        self._kept: list[Products] = []
-
-    def keep(self, products: Products) -> None:
-        self._kept.append(products)
-
     @property
     def positions(self) -> int:
         """In how many places of one example it was applied since ``forget``."""
-        return sum(kept.inputs.shape[2] for kept in self._kept)
-
-    @property
-    def took_part(self) -> bool:
-        return bool(self._kept)
-
-    def forget(self) -> None:
-        self._kept = []
+        return sum(kept.inputs.shape[2] for kept in self.kept)
 
     def discard(self, bad: torch.Tensor) -> None:
-        self._kept = [kept.without(bad) for kept in self._kept]
+        self.kept = [kept.without(bad) for kept in self.kept]
 
     def square_norms(self) -> torch.Tensor:
         return self._products().square_norms(bias="bias" in self.shapes)
@@ -51,5 +36,5 @@ class MultiplyingLayer(StackedLayer, ABC):
         return gradient.reshape(-1, *self.shapes["weight"])
 
     def _products(self) -> Products:
-        self._kept = [Products.joined(self._kept)]
-        return self._kept[0]
+        self.kept = [Products.joined(self.kept)]
+        return self.kept[0]

@@ -3,34 +3,27 @@
 from abc import ABC
 
 import torch
-from torch import nn
 
-from .layer import Stack, StackedLayer
+from .layer import StackedLayer
 from .products import weighted_sum
 
 
-class RowsLayer(StackedLayer, ABC):
-    """Keeps every example's gradient of every parameter, (K, B, *shape); calls add up."""
+class RowsLayer(StackedLayer[dict[str, torch.Tensor]], ABC):
+    """Keeps every example's gradient of every parameter, (K, B, *shape); passes add up."""
 
-    def __init__(self, stack: Stack, layer: nn.Module) -> None:
-        super().__init__(stack, layer)
-        self._rows: dict[str, torch.Tensor] = {}
-
-    def keep(self, rows: dict[str, torch.Tensor]) -> None:
-        self._rows = {name: self._rows[name] + row if name in self._rows else row for name, row in rows.items()}
-
-    @property
-    def took_part(self) -> bool:
-        return bool(self._rows)
-
-    def forget(self) -> None:
-        self._rows = {}
+    def keep(self, found: dict[str, torch.Tensor]) -> None:
+        if not self.kept:
+            super().keep(found)
+        else:
+            self.kept = [{name: rows + found[name] for name, rows in self._rows.items()}]
 
     def discard(self, bad: torch.Tensor) -> None:
-        self._rows = {
-            name: rows.masked_fill(bad.reshape(*bad.shape, *[1] * (rows.dim() - 2)), 0.0)
-            for name, rows in self._rows.items()
-        }
+        self.kept = [
+            {
+                name: rows.masked_fill(bad.reshape(*bad.shape, *[1] * (rows.dim() - 2)), 0.0)
+                for name, rows in self._rows.items()
+            }
+        ]
 
     def square_norms(self) -> torch.Tensor:
         squares = [rows.reshape(*rows.shape[:2], -1).square().sum(dim=2) for rows in self._rows.values()]
@@ -40,3 +33,7 @@ class RowsLayer(StackedLayer, ABC):
         if weights is None:
             return {name: rows.sum(dim=1) for name, rows in self._rows.items()}
         return {name: weighted_sum(weights, rows) for name, rows in self._rows.items()}
+
+    @property
+    def _rows(self) -> dict[str, torch.Tensor]:
+        return self.kept[0]

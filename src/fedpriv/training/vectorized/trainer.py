@@ -14,7 +14,7 @@ from fedpriv.models import ParameterLayout
 from ..interface import ClientResult, ClientWork, coins_of, failed
 from ..local_steps import OptimizerFactory
 from ..rules import FedNovaRule, LocalRule, PlainRule
-from ..tasks import Task
+from ..tasks import AdditiveTask
 from .batch import Batch, Examples, batches_of, stacks
 from .model import StackedModel
 from .noise import DpSgd, StackNoise
@@ -57,7 +57,7 @@ class VectorizedTrainer:
         *,
         model: nn.Module,
         layout: ParameterLayout,
-        task: Task,
+        task: AdditiveTask,
         formulation: Formulation,
         stack_size: int,
         unfolded: bool,

@@ -18,7 +18,7 @@ from .products import Products
 _LEAST_NUMBERS = 2**18  # of a weight that is worth it
 
 
-def is_wide(layer: StackedLayer) -> bool:
+def is_wide(layer: StackedLayer[Any]) -> bool:
     """Whether it is a layer that this is for; it must have seen a pass."""
     linear = isinstance(layer, StackedLinear) and layer.positions == 1
     return linear and layer.shapes["weight"].numel() >= _LEAST_NUMBERS
