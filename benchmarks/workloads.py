@@ -165,8 +165,8 @@ _ALL = (
         lr=0.1,
         clipping_norm=0.4,
         noise_multiplier=1.0,
-        warm_up=1,
-        rounds=2,
+        warm_up=2,
+        rounds=3,
     ),
     Workload(
         name="W2",
@@ -179,7 +179,7 @@ _ALL = (
         clipping_norm=1.0,
         noise_multiplier=1.0,
         warm_up=2,
-        rounds=15,
+        rounds=20,
     ),
     Workload(
         name="W3",
@@ -192,7 +192,7 @@ _ALL = (
         clipping_norm=0.4,
         noise_multiplier=1.0,
         warm_up=2,
-        rounds=30,
+        rounds=40,
     ),
     Workload(
         name="mnist_writers",

@@ -57,7 +57,7 @@ class FunctionTrainer:
             work,
             update=self.layout.from_module(model) - start,
             steps=0,
-            trained=dict(model.named_parameters()),
+            trained=lambda: dict(model.named_parameters()),
         )
         return ClientResult(client_id=work.client_id, update=update, state=state, metrics=metrics)
 

@@ -108,7 +108,7 @@ class OpacusTrainer:
             work,
             update=self._layout.from_module(self._model) - start,
             steps=steps,
-            trained=dict(self._model.named_parameters()),
+            trained=lambda: dict(self._model.named_parameters()),
         )
         loss_mean = loss_sum / seen if seen else math.nan
         return ClientResult(

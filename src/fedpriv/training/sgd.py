@@ -68,7 +68,7 @@ class SgdTrainer:
             work,
             update=self.layout.from_module(self.model) - start,
             steps=steps,
-            trained=dict(self.model.named_parameters()),
+            trained=lambda: dict(self.model.named_parameters()),
         )
         return ClientResult(
             client_id=work.client_id,

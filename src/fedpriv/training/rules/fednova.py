@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..interface import ClientWork, State
+from .local_rule import Trained
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,6 @@ class FedNovaRule:
         return None
 
     def finish(
-        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Trained
     ) -> tuple[torch.Tensor, State]:
         return update / max(steps, 1), work.state

@@ -1,11 +1,13 @@
 """The interface of local rules."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 
 from ..interface import ClientWork, State
+
+Trained = Callable[[], Mapping[str, torch.Tensor]]
 
 
 class LocalRule(Protocol):
@@ -20,12 +22,12 @@ class LocalRule(Protocol):
         ...
 
     def finish(
-        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Trained
     ) -> tuple[torch.Tensor, State]:
         """What is sent, from ``update`` (trained minus start, shape (d,)), and the client's new state.
 
         Args:
             steps: optimizer steps taken.
-            trained: name -> parameter, as trained; not to be kept.
+            trained: gives name -> parameter, as trained; not to be kept.
         """
         ...

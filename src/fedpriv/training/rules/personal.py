@@ -8,6 +8,7 @@ import torch
 from fedpriv.models import ParameterLayout
 
 from ..interface import ClientWork, State
+from .local_rule import Trained
 
 PERSONAL = "personal"
 
@@ -31,6 +32,6 @@ class PersonalLayersRule:
         return None
 
     def finish(
-        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Trained
     ) -> tuple[torch.Tensor, State]:
-        return update, {PERSONAL: self.layout.flatten(trained).float()}
+        return update, {PERSONAL: self.layout.flatten(trained()).float()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..interface import ClientWork, State
+from .local_rule import Trained
 
 CONTROL = "control"
 
@@ -32,7 +33,7 @@ class ScaffoldRule:
         return work.broadcast[CONTROL].double() - _own(work)
 
     def finish(
-        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Mapping[str, torch.Tensor]
+        self, work: ClientWork, *, update: torch.Tensor, steps: int, trained: Trained
     ) -> tuple[torch.Tensor, State]:
         if steps == 0:
             return update, work.state

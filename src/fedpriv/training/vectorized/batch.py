@@ -78,11 +78,17 @@ def batches_of(clients: Sequence[Examples], *, device: torch.device, channels_la
         x = x.contiguous(memory_format=torch.channels_last)
     first = np.cumsum([0, *(c.size for c in clients[:-1])])
     padding = np.minimum(first, y.shape[0] - 1)[:, None]  # clients without examples take no step
-    for step in range(max(len(c.plan) for c in clients)):
+    steps = max(len(c.plan) for c in clients)
+    for step in range(steps):
         drawn = [c.plan[step] if step < len(c.plan) else np.zeros(0, np.int64) for c in clients]
         sizes = np.array([len(indices) for indices in drawn])
         rows = np.repeat(padding, sizes.max(), axis=1)
         mask = np.arange(rows.shape[1]) < sizes[:, None]
         rows[mask] = np.concatenate([indices + start for indices, start in zip(drawn, first, strict=True)])
-        chosen = torch.from_numpy(rows.reshape(-1)).to(device)
-        yield Batch(x=x[chosen], y=y[chosen], mask=torch.from_numpy(mask).to(device))
+        rows, masked = rows.reshape(-1), torch.from_numpy(mask).to(device)
+        # everything, as it lies, is not copied, unless a later step needs it: a model may write into its input
+        if step == steps - 1 and np.array_equal(rows, np.arange(len(y))):
+            yield Batch(x=x, y=y, mask=masked)
+        else:
+            chosen = torch.from_numpy(rows).to(device)
+            yield Batch(x=x[chosen], y=y[chosen], mask=masked)

@@ -226,15 +226,19 @@ class VectorizedTrainer:
         changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
         columns = [changes[name].reshape(len(clients), -1) for name in self._layout.names]
         updates = torch.cat(columns, dim=1).cpu().unbind()
-        trained = {name: rows.unbind() for name, rows in model.named(final)}
+        trained = dict(model.named(final))
         results = []
         for k, (client, update, loss) in enumerate(zip(clients, updates, losses.tolist(), strict=True)):
             steps, seen = len(client.plan), client.seen
-            own = {name: rows[k] for name, rows in trained.items()}
+            own = partial(_row, trained, k)
             sent, state = self._rule.finish(client.work, update=update, steps=steps, trained=own)
             metrics = {"loss": loss / seen if seen else math.nan, "examples": float(seen), "steps": float(steps)}
             results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
         return results
+
+
+def _row(named: Mapping[str, torch.Tensor], k: int) -> dict[str, torch.Tensor]:
+    return {name: rows[k] for name, rows in named.items()}
 
 
 def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
