@@ -22,13 +22,13 @@ install-all: $(VENV)/.all  ## make .venv with every extra and the test tools
 run: $(VENV)/.core  ## run the default experiment; ARGS="seed=1 rounds=5" changes it
 	$(VENV)/bin/fedpriv run $(ARGS)
 
-test: $(VENV)/.all  ## fast tests; ARGS="-k ledger" chooses some
+test: $(VENV)/.test  ## fast tests; ARGS="-k ledger" chooses some
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.all  ## the tests that `make test` leaves out
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
 
-check: $(VENV)/.all  ## lint, types and fast tests
+check: $(VENV)/.test  ## lint, types and fast tests
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
@@ -56,8 +56,12 @@ $(VENV)/.core: $(VENV)/.python $(INPUTS)
 	$(PIP) install -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.all: $(VENV)/.core
-	$(PIP) install -c constraints.txt -e ".[huggingface,test]"
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) install -c constraints.txt -e ".[huggingface,sweeps,test]"
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.test
+	$(PIP) install -c constraints.txt -e ".[mlflow,tensorboard,wandb]"
 	@touch $@
 
 # FedLab asks for packages that it does not need here: its own file names the others.
