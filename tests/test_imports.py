@@ -20,7 +20,7 @@ BELOW_TRAINING = BASICS | {"data", "models", "accounting", "privacy"}
 BELOW_FEDERATION = BELOW_TRAINING | {"training"}
 BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
 GLUE = {"config", "config_checks", "config_schema", "config_words", "own_code", "experiment"}
-GLUE |= {"verification", "progress", "interactive", "flower_apps", "typed_code", "sweeps"}
+GLUE |= {"verification", "progress", "interactive", "flower_apps", "typed_code", "sweeps", "replays"}
 GLUE |= {"cli", "__main__", "__init__"}
 READERS = {"attacks", "conformance", "evaluation", "records", "reports"}
 ROOMS: dict[str, set[str]] = {
@@ -49,7 +49,8 @@ ROOMS: dict[str, set[str]] = {
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "verification": BASICS | {"accounting", "records"},
     "progress": {"accounting", "records", "reports"},
-    "interactive": BASICS | {"config", "experiment", "progress", "records", "runtimes", "targets"},
+    "replays": BASICS | {"config", "experiment", "records"},
+    "interactive": BASICS | {"config", "experiment", "progress", "records", "replays", "runtimes", "targets"},
     "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
     "sweeps": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"cli", "__main__", "__init__"},
     "cli": BELOW_RUNTIMES | READERS | {"runtimes", "targets"} | GLUE - {"__main__", "__init__"},

@@ -15,8 +15,8 @@ for _name, _value in (
 
 
 def __getattr__(name: str) -> object:
-    if name == "run":  # imported late: it brings torch
-        from fedpriv.interactive import run
+    if name in ("run", "replay"):  # imported late: they bring torch
+        from fedpriv import interactive
 
-        return run
+        return getattr(interactive, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -144,6 +144,16 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0 if verdict.holds else 1
 
 
+def _replay(arguments: argparse.Namespace) -> int:
+    _prepare()
+    from fedpriv.progress import TerminalReporter
+    from fedpriv.replays import replay
+
+    with closing(TerminalReporter()) as reporter:
+        found = replay(_run_folder(arguments.run), keep=arguments.keep, reporter=reporter, tell=reporter.say)
+    return 0 if found.holds else 1
+
+
 def _describe(arguments: argparse.Namespace) -> int:
     """`fedpriv data describe PATH`."""
     _prepare()
@@ -340,7 +350,14 @@ def _parser() -> argparse.ArgumentParser:
         _verify,
         "recompute a run's epsilon from its ledger: 0 holds, 1 does not, 2 unreadable",
     )
-    for command in (resume, show, verify):
+    replay = _command(
+        commands,
+        "replay",
+        _replay,
+        "train a finished run again from its folder alone: 0 every file is the same, 1 differs, 2 cannot be replayed",
+    )
+    replay.add_argument("--keep", type=_path, metavar="DIR", help="leave the replay in DIR/name/run id")
+    for command in (resume, show, verify, replay):
         command.add_argument("run", type=_path, metavar="RUN", help="the run's folder")
     data = _command(
         commands,

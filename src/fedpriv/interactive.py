@@ -3,13 +3,16 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedpriv.config import MODEL_KEYS, check, compose
 from fedpriv.errors import ConfigError, FedprivError
 from fedpriv.records.run_record import RunRecord
 from fedpriv.runtimes.workers import start_early
 from fedpriv.targets import TARGET
+
+if TYPE_CHECKING:
+    from fedpriv.replays import Replayed
 
 Spec = Any
 """A class or function, or a mapping of ``_target_`` (one, or its dotted name) and its arguments."""
@@ -38,6 +41,29 @@ def run(
         return _run(overrides, config_dir, data=data, partition=partition, model=model, flower=flower)
     except FedprivError as error:
         raise error from None  # the message says it all; Hydra's own would fill a notebook
+
+
+def replay(path: Path | str, *, keep: Path | str | None = None) -> "Replayed":
+    """Train a finished run again from its folder alone, as ``fedpriv replay`` does, and compare every file.
+
+    Args:
+        path: the run's folder.
+        keep: where the replay is left, as ``keep/<name>/<run id>``; None: nowhere.
+
+    Returns:
+        ``holds``: whether all came out the same; ``differences``: the first of each file; ``lines``: all that was told.
+
+    Raises:
+        InputError: it cannot be replayed, with the reason.
+    """
+    from contextlib import closing
+
+    from fedpriv import replays
+    from fedpriv.progress import TerminalReporter
+
+    with closing(TerminalReporter()) as reporter:
+        scratch = None if keep is None else Path(keep).expanduser()
+        return replays.replay(Path(path).expanduser(), keep=scratch, reporter=reporter, tell=reporter.say)
 
 
 def _run(

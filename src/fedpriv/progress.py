@@ -27,6 +27,10 @@ class TerminalReporter:
         self._logged_at = 0.0
         self._failed = 0
 
+    def say(self, line: str) -> None:
+        """One line as it is, above the bar."""
+        self._console.print(escape(line))
+
     def already_done(self, folder: Path, record: RunRecord) -> None:
         self._console.print("Already done; force=true trains it again.")
         self.finished(folder, record)
@@ -69,6 +73,12 @@ class TerminalReporter:
         for line in headline(record):
             self._console.print(escape(line))
         self._console.print(f"Run folder: {escape(str(folder))}")
+
+    def noted(self, text: str) -> None:
+        self._console.print(f"Note: {escape(text)}")
+
+    def stopped(self, folder: Path, record: RunRecord) -> None:
+        self.close()  # whoever called says why
 
     def close(self) -> None:
         """Give the terminal back."""

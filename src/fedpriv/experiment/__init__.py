@@ -1,8 +1,7 @@
 """One experiment: assembled from a config, trained, recorded, resumable at any moment."""
 
 from .assembly import Experiment
-from .attempt import Reporter
-from .lifecycle import resume, run
+from .lifecycle import resume, run, train_again
 from .loading import load_data
 
-__all__ = ["Experiment", "Reporter", "load_data", "resume", "run"]
+__all__ = ["Experiment", "load_data", "resume", "run", "train_again"]

@@ -10,8 +10,9 @@ from fedpriv import __version__
 from fedpriv.config import Config, load
 from fedpriv.errors import BudgetExhaustedError, ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
-from fedpriv.experiment.attempt import Attempt, Reporter
+from fedpriv.experiment.attempt import Attempt
 from fedpriv.experiment.recovery import Start, latest_mark
+from fedpriv.experiment.trackers import told
 from fedpriv.federation import Grid
 from fedpriv.records.checkpoint import load_checkpoint
 from fedpriv.records.hashchain import GENESIS, HashChain
@@ -19,11 +20,12 @@ from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import ChainMark, RunRecord
 from fedpriv.runtimes.workers import start_early
+from fedpriv.tracking import Callback
 
 _T = TypeVar("_T")
 
 
-def run(config: Config, *, reporter: Reporter, grid: Grid | None = None) -> RunRecord:
+def run(config: Config, *, reporter: Callback, grid: Grid | None = None) -> RunRecord:
     """Run an experiment, or go on with it where its folder is unfinished.
 
     Args:
@@ -44,6 +46,7 @@ def run(config: Config, *, reporter: Reporter, grid: Grid | None = None) -> RunR
             "seeds.noise=secret draws a key that never leaves this process, but with privacy=example the nodes draw "
             "the noise: leave seeds.noise out here."
         )
+    reporter = told(experiment, reporter)
     folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
     if not config.force and folder.run_json.exists():
         record = folder.read_run_json()
@@ -52,7 +55,7 @@ def run(config: Config, *, reporter: Reporter, grid: Grid | None = None) -> RunR
     return _train(experiment, folder, reporter, force=config.force, grid=grid)
 
 
-def resume(path: Path, *, reporter: Reporter) -> RunRecord:
+def resume(path: Path, *, reporter: Callback) -> RunRecord:
     """Go on with the run in ``path``; a completed one is reported and left as it is.
 
     Raises:
@@ -69,17 +72,22 @@ def resume(path: Path, *, reporter: Reporter) -> RunRecord:
             f"{path}: config or data are no longer those that run {record.run_id} was started with. Restore them, or "
             "start a new run with `fedpriv run`."
         )
-    return _train(experiment, folder, reporter, force=False, grid=None)
+    return _train(experiment, folder, told(experiment, reporter), force=False, grid=None)
 
 
-def _report_done(folder: RunFolder, record: RunRecord, reporter: Reporter) -> RunRecord:
+def train_again(experiment: Experiment, path: Path, *, reporter: Callback) -> RunRecord:
+    """Train into the new folder ``path``, whatever the config says of ``output_dir`` and ``force``."""
+    return _train(experiment, RunFolder(path), reporter, force=False, grid=None)
+
+
+def _report_done(folder: RunFolder, record: RunRecord, reporter: Callback) -> RunRecord:
     destroy_noise_key(folder.noise_key)  # there only if the run was killed right after its last word
     reporter.already_done(folder.path, record)
     return record
 
 
 def _train(
-    experiment: Experiment, folder: RunFolder, reporter: Reporter, *, force: bool, grid: Grid | None
+    experiment: Experiment, folder: RunFolder, reporter: Callback, *, force: bool, grid: Grid | None
 ) -> RunRecord:
     if grid is None:
         start_early(experiment.workers)
