@@ -117,7 +117,9 @@ def main(workload: Workload, rounds: int, options: Sequence[str]) -> list[float]
         launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}", "--module"]
         command = [sys.executable, "-m", *launch, "benchmarks.peers.pfl", workload.name, str(rounds)]
         environment = os.environ | {_TIMES: str(times), "OMP_NUM_THREADS": "1", "PFL_PYTORCH_DEVICE": "cpu"}
-        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+        ran = subprocess.run(command, env=environment, stdout=sys.stderr)
+        if not times.exists():  # else it was torch's process group that aborted, while it ended
+            raise RuntimeError(f"pfl ended with exit code {ran.returncode}")
         return list(json.loads(times.read_text()))
 
 
