@@ -20,9 +20,9 @@ BELOW_TRAINING = BASICS | {"data", "models", "accounting", "privacy"}
 BELOW_FEDERATION = BELOW_TRAINING | {"training"}
 BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
 GLUE = {"config", "config_checks", "config_schema", "config_words", "own_code", "experiment"}
-GLUE |= {"verification", "progress", "interactive", "flower_apps", "typed_code", "sweeps", "replays"}
+GLUE |= {"progress", "interactive", "flower_apps", "typed_code", "sweeps", "replays"}
 GLUE |= {"cli", "__main__", "__init__"}
-READERS = {"attacks", "conformance", "evaluation", "records", "reports"}
+READERS = {"attacks", "conformance", "evaluation", "records", "reports", "runs", "verification", "tracking"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "streams": set(),
@@ -38,6 +38,9 @@ ROOMS: dict[str, set[str]] = {
     "conformance": BELOW_RUNTIMES | {"runtimes", "records", "targets"},
     "evaluation": BELOW_FEDERATION,
     "records": BASICS,
+    "tracking": BASICS | {"records"},
+    "verification": BASICS | {"accounting", "records"},
+    "runs": BASICS | {"accounting", "records", "verification"},
     "reports": BELOW_RUNTIMES | READERS,
     # The glue sees a config, or brings rooms together; nothing in a room knows of it.
     "config_words": set(),
@@ -47,9 +50,8 @@ ROOMS: dict[str, set[str]] = {
     "config_checks": BASICS | {"accounting", "config_schema"},
     "config": BASICS | {"config_checks", "config_schema", "config_words"},
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
-    "verification": BASICS | {"accounting", "records"},
     "progress": {"accounting", "records", "reports"},
-    "replays": BASICS | {"config", "experiment", "records"},
+    "replays": BASICS | {"config", "experiment", "records", "tracking"},
     "interactive": BASICS | {"config", "experiment", "progress", "records", "replays", "runtimes", "targets"},
     "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
     "sweeps": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"cli", "__main__", "__init__"},

@@ -25,10 +25,11 @@ _MEND = "Restore it from a copy, or run again with force=true."
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a run folder holds, and why."""
+    """Whether a run folder holds, and why; with the guarantee that its ledger earns, where it holds."""
 
     holds: bool
     lines: tuple[str, ...]
+    guarantee: Guarantee | None = None
 
 
 def verify(path: Path) -> Verdict:
@@ -67,7 +68,7 @@ def verify(path: Path) -> Verdict:
     wrong = [*_unpaid(record, entries), *_wrong_record(record, earned), *_wrong_files(folder, record, earned, terms)]
     if wrong:
         return Verdict(False, (chain, *(f"FAILS  {line}" for line in wrong)))
-    return Verdict(True, (chain, f"holds  {_summary(record, earned)}"))
+    return Verdict(True, (chain, f"holds  {_summary(record, earned)}"), earned)
 
 
 def _unpaid(record: RunRecord, entries: Sequence[ReleaseEntry]) -> Iterator[str]:

@@ -1,0 +1,152 @@
+"""Which settings runs tried: what differs between their configs, and which runs differ in their seeds only."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from .run import Run
+from .statistics import Interval, mean_interval
+
+PURPOSES = ("data", "sampling", "model", "noise")
+# What may differ between two runs of one result.
+WITHOUT_EFFECT = frozenset(("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking"))
+_SEEDS = frozenset(("seed", "seeds"))
+_NOT_SAID = WITHOUT_EFFECT | _SEEDS
+# The key of a group that says which choice was made; its other keys are the choice's own.
+_CHOICE = {"privacy": "privacy.mechanism", "sampling": "sampling.kind", "strategy": "strategy.algorithm"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """Runs of one experiment that differ in nothing but their seeds.
+
+    Attributes:
+        config: dotted key -> value, of the keys that differ between the settings.
+        label: the same in an experiment's words, such as ``privacy.epsilon=4``.
+        runs: one a combination of seeds.
+    """
+
+    config: Mapping[str, Any]
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def epsilon(self) -> float | None:
+        """The largest of its runs; None where one of them claims nothing."""
+        return _largest(run.epsilon for run in self.runs)
+
+    @property
+    def by_seed(self) -> dict["Seeds", float]:
+        """The headline metric by seeds, of the runs that have one."""
+        return {seeds_of(run): run.value for run in self.runs if run.value is not None}
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the headline metric over the seeds; None where no run has it."""
+        return mean_interval(list(values)) if (values := self.by_seed.values()) else None
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The purposes whose seeds differ between its runs: what its interval speaks of."""
+        seeds = [seeds_of(run) for run in self.runs]
+        return tuple(name for n, name in enumerate(PURPOSES) if len({s[n] for s in seeds}) > 1)
+
+
+Seeds = tuple[Any, ...]
+"""Of data, sampling, model and noise; that of the noise is None where none is added."""
+
+
+def seeds_of(run: Run) -> Seeds:
+    """The seeds that decided a run."""
+    config, own = run.config, run.config.get("seeds") or {}
+    privacy = config.get("privacy") or {}
+    noiseless = (
+        privacy.get("mechanism") == "none" or privacy.get("epsilon") == float("inf") or privacy.get("noise_multiplier") == 0
+    )
+    found = [config["seed"] if own.get(purpose) is None else own[purpose] for purpose in PURPOSES]
+    return (*found[:-1], None if noiseless else found[-1])
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value of everything that changes a result, seeds apart; lists and empty mappings are values."""
+    return dict(_leaves({key: value for key, value in config.items() if key not in _NOT_SAID}, ""))
+
+
+def swept_keys(runs: Iterable[Run]) -> list[str]:
+    """The config keys that differ between runs, or that only some have; seeds and what changes no result apart."""
+    return _differing([flat(run.config) for run in runs])
+
+
+def choices(run: Run, keys: Iterable[str]) -> dict[str, Any]:
+    """What a run's config says to these keys; None where it has no such key."""
+    known = flat(run.config)
+    return {key: known.get(key) for key in keys}
+
+
+def settings(runs: Iterable[Run]) -> list[Setting]:
+    """Runs grouped by everything in their configs but seeds, in the order in which they come."""
+    groups: dict[str, dict[Seeds, Run]] = {}
+    for run in runs:
+        key = json.dumps(flat(run.config), sort_keys=True, default=str)
+        groups.setdefault(key, {}).setdefault(seeds_of(run), run)
+    members = [tuple(group.values()) for group in groups.values()]
+    configs = [flat(group[0].config) for group in members]
+    keys = _differing(configs)
+    return [
+        Setting(config={key: own.get(key) for key in keys}, label=_label(own, configs, keys), runs=group)
+        for own, group in zip(configs, members, strict=True)
+    ]
+
+
+def in_words(value: Any) -> str:
+    """A config's value as one would type it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+
+
+def _label(own: Mapping[str, Any], configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+    """A choice's own keys are said only where they differ between settings of that choice."""
+    said = []
+    for key in keys:
+        group = key.split(".")[0]
+        chooses = _CHOICE.get(group, f"{group}._target_")
+        if key == chooses:
+            said.append(f"{group}={in_words(own.get(key)).rpartition('.')[2]}")
+            continue
+        alike = [other for other in configs if other.get(chooses) == own.get(chooses)]
+        if key in _differing(alike):
+            said.append(f"{key}={in_words(own.get(key))}")
+    return " ".join(said) or "all alike"
+
+
+def _differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for config in configs for key in config)
+    missing = object()
+    return [
+        key
+        for key in keys
+        if any(_unlike(configs[0].get(key, missing), config.get(key, missing)) for config in configs[1:])
+    ]
+
+
+def _unlike(left: Any, right: Any) -> bool:
+    return bool(left != right) or isinstance(left, bool) != isinstance(right, bool)
+
+
+def _leaves(value: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _leaves(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _largest(epsilons: Iterable[float | None]) -> float | None:
+    known = list(epsilons)
+    claimed = [epsilon for epsilon in known if epsilon is not None]
+    return max(claimed) if claimed and len(claimed) == len(known) else None

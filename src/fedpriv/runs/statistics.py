@@ -1,0 +1,79 @@
+"""What several seeds say: means with intervals, paired differences, and which settings no other beats."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+CONFIDENCE = 0.95
+
+
+@final
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % confidence interval (Student's t); ``low`` and ``high`` are None where n = 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences with its 95 % interval and the p-value of a paired t test, two-sided.
+
+    ``p_value`` is None where there is no test: fewer than two pairs, or differences that do not vary.
+    """
+
+    interval: Interval
+    p_value: float | None
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean and interval of independent values, such as one a seed.
+
+    Raises:
+        ValueError: no value.
+    """
+    n = len(values)
+    if not n:
+        raise ValueError("a mean of no values")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, None, None, 1)
+    from scipy import stats
+
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(a: Mapping[Any, float], b: Mapping[Any, float]) -> Difference | None:
+    """a - b over the seeds that both have; None where they share none."""
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if not differences:
+        return None
+    interval = mean_interval(differences)
+    if interval.n == 1 or max(differences) == min(differences):
+        return Difference(interval, None)
+    from scipy import stats
+
+    return Difference(interval, float(stats.ttest_1samp(differences, 0.0).pvalue))
+
+
+def pareto_front(points: Sequence[tuple[float | None, float | None]], *, higher_is_better: bool) -> list[int]:
+    """Indices of the (epsilon, value) points that no other beats, by growing epsilon.
+
+    A point is beaten by one with no more epsilon and no worse value that is better in one of the two. A point without
+    an epsilon claims nothing, and is not on the front; nor is one without a value.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    known = [(epsilon, sign * value, n) for n, (epsilon, value) in enumerate(points) if None not in (epsilon, value)]
+    front, best = list[int](), -math.inf
+    for epsilon, value, n in sorted(known, key=lambda point: (point[0], -point[1])):
+        if value > best or (front and points[front[-1]][0] == epsilon and value == best):
+            front.append(n)
+            best = value
+    return front
