@@ -49,6 +49,8 @@ def _unlike(then: "pa.ChunkedArray", now: "pa.ChunkedArray") -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_null(then.type):
+        return np.zeros(len(then), dtype=np.bool_)
     missing = then.is_null().to_numpy() != now.is_null().to_numpy()
     if pa.types.is_floating(then.type):
         bits = [_bits(column.fill_null(0.0).to_numpy()) for column in (then, now)]

@@ -105,8 +105,11 @@ class Origin:
 
     @cached_property
     def _made_with(self) -> dict[str, Any]:
-        """What is known of the run's environment; without its checkpoint, packages and revision only."""
-        return {**self._checkpointed, "packages": self.record.packages, "revision": self.record.revision}
+        """What is known of the run's environment; without its checkpoint neither CPU nor tuning."""
+        extra = self.record.extra
+        known = {"data": extra.get("data", {}).get("fingerprint"), "own code": extra.get("own_code")}
+        told = {name: value for name, value in known.items() if value is not None}
+        return {**self._checkpointed, **told, "packages": self.record.packages, "revision": self.record.revision}
 
     @property
     def _here(self) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 from fedpriv.errors import InputError, InterruptedRunError
 from fedpriv.experiment import train_again
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.records.run_record import RunRecord
 from fedpriv.replays.comparison import BOOKKEEPING, LEFT_OUT, LEFT_OUT_IF_INTERRUPTED, Compared, Difference, compare
 from fedpriv.replays.decisions import was_interrupted
 from fedpriv.replays.origin import Origin
+from fedpriv.tracking import Callback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +111,11 @@ class _RoundsOnly(Callback):
 
     reporter: Callback
 
-    def already_done(self, folder: Path, record: RunRecord) -> None:
-        pass
-
     def started(self, folder: Path, *, rounds_done: int, last_round: int, notes: list[str]) -> None:
         self.reporter.started(folder, rounds_done=rounds_done, last_round=last_round, notes=[])
 
+    def noted(self, text: str) -> None:
+        self.reporter.noted(text)
+
     def round_done(self, row: Mapping[str, Any], failures: Mapping[int, str]) -> None:
         self.reporter.round_done(row, failures)
-
-    def finished(self, folder: Path, record: RunRecord) -> None:
-        pass
