@@ -9,11 +9,10 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from fedpriv.config import compose
 from fedpriv.experiment import run
+from fedpriv.tracking import Callback
 
 # Without noise other steps are best: what each preset takes then, chosen by a few trials.
 WITHOUT_PRIVACY = {
@@ -30,16 +29,8 @@ CENTRAL = {"cifar_client_dp": ["training.lr=0.02"]}
 PRIVATE = {"tcga_survival": ["privacy=central", "privacy.epsilon=20", "privacy.delta=0.01"]}
 
 
-class Silent:
+class Silent(Callback):
     """Tells nobody anything."""
-
-    def already_done(self, folder: Path, record: Any) -> None: ...
-
-    def started(self, folder: Path, *, rounds_done: int, last_round: int, notes: list[str]) -> None: ...
-
-    def round_done(self, row: Any, failures: Any) -> None: ...
-
-    def finished(self, folder: Path, record: Any) -> None: ...
 
 
 def variants(name: str) -> dict[str, list[str]]:

@@ -114,6 +114,7 @@ class SilentReporter:
     folder: Path | None = None
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     failures: list[Mapping[int, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def already_done(self, folder: Path, record: Any) -> None:
         self.folder = folder
@@ -125,7 +126,13 @@ class SilentReporter:
         self.rows.append(row)
         self.failures.append(failures)
 
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
+
     def finished(self, folder: Path, record: Any) -> None:
+        self.folder = folder
+
+    def stopped(self, folder: Path, record: Any) -> None:
         self.folder = folder
 
 

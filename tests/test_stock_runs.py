@@ -20,6 +20,7 @@ from fedpriv.experiment import Experiment, attempt, resume
 from fedpriv.experiment.flower_side import samples_blindly
 from fedpriv.experiment.recording import Recorder
 from fedpriv.records.tables import read_table
+from fedpriv.tracking import Callback
 
 STOCK = ("strategy=flower", "evaluation.clients=true")
 FLOWER = "strategy.flower._target_=flwr.serverapp.strategy"
@@ -139,7 +140,7 @@ def own(tmp_path, monkeypatch):
     return folder / "flower_of_mine.py"
 
 
-class Impatient:
+class Impatient(Callback):
     """Interrupts, as Ctrl-C does, after a round."""
 
     def __init__(self, round_number: int) -> None:
@@ -154,9 +155,6 @@ class Impatient:
     def round_done(self, row, failures):
         if row["round"] == self.round_number:
             raise KeyboardInterrupt
-
-    def finished(self, folder, record):
-        pass
 
 
 def model(ran) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "threads": (1, 256),
 }
 _LARGEST_EPSILON = 1e4
+_TRACKER_SECONDS = 60.0
 # Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
 _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -50,6 +51,7 @@ def check(config: Config, *, chosen: Sequence[str]) -> Config:
     _check_privacy(config, chosen)
     _check_strategy(config)
     _check_model(config.model)
+    _check_tracking(config.tracking)
     config.output_dir = str(Path(config.output_dir).expanduser())
     return config
 
@@ -195,6 +197,21 @@ def _check_model(model: dict[str, Any]) -> None:
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and 0 < alpha < math.inf
     if alpha is not None and not number:
         raise ConfigError(f"model.lora_alpha={alpha} must be a positive number, or null for model.lora_rank.")
+
+
+def _check_tracking(tracking: dict[str, Any]) -> None:
+    """Fills in the time that a callback may take; its arguments are checked when it is built."""
+    for name, spec in tracking.items():
+        if spec is None:  # taken out of a choice
+            continue
+        if not isinstance(spec, dict):
+            raise ConfigError(
+                f"tracking.{name}={spec} must be a callback: a mapping with the key _target_, or null for none."
+            )
+        timeout = spec.setdefault("timeout", _TRACKER_SECONDS)
+        number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+        if not number:
+            raise ConfigError(f"tracking.{name}.timeout={timeout} must be a positive number of seconds.")
 
 
 def _check_strategy(config: Config) -> None:

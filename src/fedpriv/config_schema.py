@@ -149,3 +149,4 @@ class Config:
     federation: FederationConfig = field(default_factory=FederationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    tracking: dict[str, Any] = field(default_factory=dict)  # name -> a callback's _target_, arguments and timeout

@@ -26,6 +26,7 @@ from fedpriv.errors import BudgetExhaustedError, ConfigError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.privacy.mechanisms import CentralGaussian
 from fedpriv.records.run_folder import RunFolder
+from fedpriv.tracking import Callback
 
 absl_logging.set_verbosity(absl_logging.ERROR)  # dp-accounting warns of every order that it leaves out
 
@@ -398,14 +399,11 @@ def test_clients_without_examples_are_in_nobodys_ledger(run_digits):
 # -- secret noise ------------------------------------------------------------------------------------------
 
 
-class WatchesTheKey:
+class WatchesTheKey(Callback):
     """Looks at the key file while the run trains."""
 
     def __init__(self):
         self.folder, self.keys, self.modes = None, set(), set()
-
-    def already_done(self, folder, record):
-        self.folder = folder
 
     def started(self, folder, *, rounds_done, last_round, notes):
         self.folder = folder
@@ -414,9 +412,6 @@ class WatchesTheKey:
         path = RunFolder(self.folder).noise_key
         self.keys.add(path.read_bytes())
         self.modes.add(path.stat().st_mode & 0o777)
-
-    def finished(self, folder, record):
-        self.folder = folder
 
 
 @pytest.mark.parametrize("overrides", [("privacy=example",), ("privacy=central", "sampling.cohort=4")])

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,22 +45,11 @@ from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 from fedpriv.runtimes.given_grid import run_on_grid
 from fedpriv.runtimes.inprocess import run_inprocess
 from fedpriv.streams import Streams
+from fedpriv.tracking import Callback
 
 _CHECKPOINT_SECONDS = 2.0
 _NODE_SECONDS = 600.0
 _LARGE_DELTA = 0.01
-
-
-class Reporter(Protocol):
-    """Is told how a run goes; changes nothing."""
-
-    def already_done(self, folder: Path, record: RunRecord) -> None: ...
-
-    def started(self, folder: Path, *, rounds_done: int, last_round: int, notes: list[str]) -> None: ...
-
-    def round_done(self, row: Mapping[str, Any], failures: Mapping[int, str]) -> None: ...
-
-    def finished(self, folder: Path, record: RunRecord) -> None: ...
 
 
 class Attempt:
@@ -76,7 +64,7 @@ class Attempt:
         *,
         experiment: Experiment,
         folder: RunFolder,
-        reporter: Reporter,
+        reporter: Callback,
         grid: Grid | None,
         ledger: HashChain,
         audit: HashChain,
@@ -150,7 +138,12 @@ class Attempt:
                 worker_pids=[],
                 attempts=1 if earlier is None else earlier.execution.attempts + 1,
             ),
-            extra={"task": self._task(), "training": self._training()},
+            extra={
+                "task": self._task(),
+                "training": self._training(),
+                "data": {"fingerprint": self.experiment.data.fingerprint},
+                "own_code": dict(self.experiment.own_code),
+            },
         )
 
     def _task(self) -> dict[str, Any]:
@@ -459,6 +452,7 @@ class Attempt:
             self.recorder.decide(status, error=error)
         with suppress(FedprivError):
             self.recorder.write(status=status, error=error, seconds=self._seconds, **self._guarantees())
+        self.reporter.stopped(self.folder.path, self.recorder.record)
 
     def _guarantees(self) -> dict[str, Any]:
         """What the ledger earns, for ``run.json``; the whole statement goes into files of its own."""
