@@ -16,7 +16,7 @@ __all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load
 
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.
-_NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime")
+_NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking")
 
 
 def conf_dir() -> Path:
