@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from fedpriv.errors import FedprivError, InputError, in_one_line
 from fedpriv.records.run_folder import RunFolder

@@ -63,7 +63,9 @@ def seeds_of(run: Run) -> Seeds:
     config, own = run.config, run.config.get("seeds") or {}
     privacy = config.get("privacy") or {}
     noiseless = (
-        privacy.get("mechanism") == "none" or privacy.get("epsilon") == float("inf") or privacy.get("noise_multiplier") == 0
+        privacy.get("mechanism") == "none"
+        or privacy.get("epsilon") == float("inf")
+        or privacy.get("noise_multiplier") == 0
     )
     found = [config["seed"] if own.get(purpose) is None else own[purpose] for purpose in PURPOSES]
     return (*found[:-1], None if noiseless else found[-1])

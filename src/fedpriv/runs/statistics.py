@@ -63,6 +63,16 @@ def paired_difference(a: Mapping[Any, float], b: Mapping[Any, float]) -> Differe
     return Difference(interval, float(stats.ttest_1samp(differences, 0.0).pvalue))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for as many tests as there are (Holm 1979), which bounds the chance of any false finding."""
+    order = sorted(range(len(p_values)), key=lambda n: p_values[n])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, n in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[n]))
+        adjusted[n] = largest
+    return adjusted
+
+
 def pareto_front(points: Sequence[tuple[float | None, float | None]], *, higher_is_better: bool) -> list[int]:
     """Indices of the (epsilon, value) points that no other beats, by growing epsilon.
 
@@ -70,10 +80,9 @@ def pareto_front(points: Sequence[tuple[float | None, float | None]], *, higher_
     an epsilon claims nothing, and is not on the front; nor is one without a value.
     """
     sign = 1.0 if higher_is_better else -1.0
-    known = [(epsilon, sign * value, n) for n, (epsilon, value) in enumerate(points) if None not in (epsilon, value)]
-    front, best = list[int](), -math.inf
-    for epsilon, value, n in sorted(known, key=lambda point: (point[0], -point[1])):
-        if value > best or (front and points[front[-1]][0] == epsilon and value == best):
-            front.append(n)
-            best = value
-    return front
+    known = [(e, sign * v, n) for n, (e, v) in enumerate(points) if e is not None and v is not None]
+    front = list[tuple[float, float, int]]()
+    for point in sorted(known, key=lambda p: (p[0], -p[1])):
+        if not front or point[1] > front[-1][1] or point[:2] == front[-1][:2]:
+            front.append(point)
+    return [n for _, _, n in front]

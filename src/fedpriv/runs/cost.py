@@ -1,0 +1,84 @@
+"""What privacy costs: every private setting against the same without, seed by seed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
+
+from .settings import Setting, flat
+from .statistics import Difference, holm, mean_interval, paired_difference
+
+Baseline = Literal["without privacy", "clipped, without noise"]
+_BUDGET = ("privacy.epsilon", "privacy.noise_multiplier", "privacy.delta", "privacy.accept_weak_delta")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a private setting loses, or wins, in the headline metric.
+
+    Attributes:
+        difference: setting minus baseline over the seeds that both have; None: they share none.
+        p_holm: its p-value, adjusted for all tests that were made beside it (Holm).
+    """
+
+    setting: Setting
+    baseline: Setting
+    kind: Baseline
+    difference: Difference | None
+    p_holm: float | None
+
+
+def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
+    """Every setting that claims something against those that are the same but for privacy.
+
+    ``without privacy`` is ``privacy=none`` with all else equal; ``clipped, without noise`` is ``privacy.epsilon=inf``
+    or ``privacy.noise_multiplier=0`` with all else equal, which tells what clipping and sampling cost by themselves.
+    """
+    costs = [
+        Cost(setting=setting, baseline=baseline, kind=kind, difference=difference(setting, baseline), p_holm=None)
+        for setting in settings
+        if setting.epsilon is not None
+        for baseline in settings
+        if (kind := _kind(setting, baseline)) is not None
+    ]
+    tested = [n for n, cost in enumerate(costs) if cost.difference is not None and cost.difference.p_value is not None]
+    adjusted = holm([costs[n].difference.p_value for n in tested])  # type: ignore[union-attr, misc]
+    for n, p_value in zip(tested, adjusted, strict=True):
+        costs[n] = replace(costs[n], p_holm=p_value)
+    return costs
+
+
+def difference(a: Setting, b: Setting) -> Difference | None:
+    """a - b of the headline metric, paired over seeds; what has no noise is the partner of every noise seed."""
+    return paired_difference(*paired(a, b))
+
+
+def paired(a: Setting, b: Setting) -> tuple[dict[Any, float], dict[Any, float]]:
+    """The headline metric of both by the seeds that they share."""
+    left, right = a.by_seed, b.by_seed
+    shared = {(mine, theirs) for mine in left for theirs in right if _alike(mine, theirs)}
+    return {pair: left[pair[0]] for pair in shared}, {pair: right[pair[1]] for pair in shared}
+
+
+def floor(settings: Iterable[Setting]) -> float | None:
+    """The mean headline metric of the best constant answer: who is no better has learned nothing."""
+    found = [run.baseline for setting in settings for run in setting.runs if run.baseline is not None]
+    return mean_interval(found).mean if found else None
+
+
+def _alike(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool:
+    return mine[:-1] == theirs[:-1] and (mine[-1] == theirs[-1] or None in (mine[-1], theirs[-1]))
+
+
+def _kind(private: Setting, other: Setting) -> Baseline | None:
+    if other.epsilon is not None:
+        return None
+    mine, theirs = (flat(setting.runs[0].config) for setting in (private, other))
+    if theirs.get("privacy.mechanism") == "none":
+        return "without privacy" if _without(mine, "privacy.") == _without(theirs, "privacy.") else None
+    noiseless = theirs.get("privacy.epsilon") == float("inf") or theirs.get("privacy.noise_multiplier") == 0
+    return "clipped, without noise" if noiseless and _without(mine, *_BUDGET) == _without(theirs, *_BUDGET) else None
+
+
+def _without(config: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if not key.startswith(prefixes)}
