@@ -14,12 +14,13 @@ from .settings import flat, in_words, seeds_of
 
 # Packages on which numbers depend; others only read, write and draw.
 _COMPUTING = ("python", "fedpriv", "torch", "numpy", "scipy", "scikit-learn", "flwr", "opacus", "dp-accounting")
+_CLAIMED = ("unit", "relation", "delta")
 _SAME_DELTA = 1.05  # n^-1.1 moves a little where the seed decides how many examples are trained
 
 _WHY = {
-    "delta": "an epsilon at one delta is no epsilon at another",
     "unit": "one example and one client are not the same protection",
     "relation": "an epsilon under one neighbouring relation is none under another",
+    "delta": "an epsilon at one delta is no epsilon at another",
     "trust model": "they hold against different observers",
     "accountant": "one bound may be looser than another for the same noise",
     "sampling": "cohorts or batches were drawn by different laws",
@@ -35,12 +36,15 @@ _WHY = {
 @final
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be compared; ``label`` says what sets the group apart, empty where there is one only.
+    """Runs that may be compared.
 
     Runs that claim nothing state nothing unlike, so that a baseline is in every group that it was made like.
+
+    Attributes:
+        title: what their guarantees have in common, and what sets them apart from other groups.
     """
 
-    label: str
+    title: str
     runs: tuple[Run, ...]
 
 
@@ -62,11 +66,17 @@ def comparable(runs: Iterable[Run]) -> list[Group]:
     whole = [key for key in dict.fromkeys(keys) if not any(key < other for other in keys)]
     return [
         Group(
-            label=", ".join(f"{name} {value}" for name, value in sorted(key)),
+            title=_title(key, [fact for fact, own in zip(facts, keys, strict=True) if own <= key]),
             runs=tuple(run for run, own in zip(runs, keys, strict=True) if own <= key),
         )
         for key in whole
     ]
+
+
+def _title(key: Iterable[tuple[str, str]], facts: Sequence[Mapping[str, str]]) -> str:
+    found = {name: fact[name] for fact in facts for name in _CLAIMED if name in fact} | dict(key)
+    said = [f"{name} {found[name]}" for name in _WHY if name in found]
+    return ", ".join(said if "unit" in found else ["no guarantee", *said])
 
 
 def _unlike(facts: Sequence[Mapping[str, str]]) -> dict[str, Counter[str]]:
