@@ -39,6 +39,20 @@ exit codes: 0 done, 2 bad input, 3 budget exhausted before the first release, 13
 """
 
 
+_SWEEP_EXAMPLES = """\
+examples:
+  fedpriv sweep experiment=digits_smoke privacy.epsilon=1,8 seed=0,1       every combination: 4 runs
+  fedpriv sweep privacy.epsilon=1,2,4,8,inf seed=range(0,3)                inf: clip and sample, without noise
+  fedpriv sweep privacy=none,example seed=0,1,2                            groups, too
+  fedpriv sweep seeds.data=0 seeds.noise=0,1,2 privacy.epsilon=1,8         the same clients for all
+  fedpriv sweep hydra/launcher=joblib hydra.launcher.n_jobs=4 privacy.epsilon=1,2,4,8
+  fedpriv sweep hydra/sweeper=optuna hydra.sweeper.n_trials=20 'privacy.epsilon=interval(1,8)' training.lr=0.1,0.3
+launchers: basic (one after another), joblib, submitit_local, submitit_slurm
+
+Started again, it skips runs that are done, goes on with those that were stopped, and adds those that are new.
+exit codes: 0 all done, 1 a run failed, 2 bad input (nothing was started), 130 interrupted
+"""
+
 _PLAN_EXAMPLES = """\
 examples:
   fedpriv plan unit=client population=1e6 cohort=1000 rounds=2000 epsilon=2            the noise that it takes
@@ -59,6 +73,13 @@ examples:
   fedpriv tune experiment=mnist5k_example_dp                   what trains it faster than the rules do, on this machine
   fedpriv tune experiment=digits_smoke tuning.chunk_size=4     what the experiment says itself is not varied
   fedpriv tune experiment=digits_smoke --seconds=60 --write mine/experiment/fast_digits.yaml
+"""
+
+_REPORT_EXAMPLES = """\
+examples:
+  fedpriv report outputs/digits_sweep -o report.html                  every run below the folder
+  fedpriv report outputs/a/1f0c5a outputs/b -o report.html            runs and sweeps together
+  fedpriv report outputs/digits_sweep -o report.html --tables=tables --figures=figures
 """
 
 _CONFORMANCE_EXAMPLES = """\
@@ -118,6 +139,29 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _sweep(arguments: argparse.Namespace) -> int:
+    _prepare()
+    from functools import partial
+
+    from rich.console import Console
+
+    from fedpriv.config import compose
+    from fedpriv.errors import InterruptedRunError
+    from fedpriv.sweeps import sweep, tell
+
+    console = Console(highlight=False, soft_wrap=True)
+    composing = partial(compose, config_dir=arguments.config_dir)
+    try:
+        swept = sweep(arguments.overrides, compose=composing, fail_fast=arguments.fail_fast, console=console)
+    except KeyboardInterrupt as error:
+        again = [f"--config-dir={arguments.config_dir}"] if arguments.config_dir else []
+        again += ["--fail-fast"] if arguments.fail_fast else []
+        command = shlex.join([*again, *arguments.overrides])
+        raise InterruptedRunError(f"Interrupted. Go on with: fedpriv sweep {command}") from error
+    tell(swept, console)
+    return 1 if swept.failed else 0
+
+
 def _resume(arguments: argparse.Namespace) -> int:
     _prepare()
     from fedpriv import experiment
@@ -132,6 +176,19 @@ def _show(arguments: argparse.Namespace) -> int:
     from fedpriv.reports.show import show
 
     show(_run_folder(arguments.run))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from fedpriv.reports.html import write
+    from fedpriv.runs import find_runs
+
+    runs = find_runs(arguments.paths)
+    write(
+        runs, arguments.output, title=arguments.title, tables=arguments.tables, figures=arguments.figures
+    )
+    left_out = f", {len(runs.others)} not reported (the page says why)" if runs.others else ""
+    print(f"{len(runs)} runs{left_out}: {arguments.output}")
     return 0
 
 
@@ -342,6 +399,11 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _command(commands, "run", _run, "train an experiment, or go on with it", epilog=_run_help)
     _takes_overrides(run)
+    sweep = _command(
+        commands, "sweep", _sweep, "run every combination of values, or go on with it", epilog=lambda: _SWEEP_EXAMPLES
+    )
+    _takes_overrides(sweep)
+    sweep.add_argument("--fail-fast", action="store_true", help="begin no run after one has failed")
     resume = _command(commands, "resume", _resume, "go on with the run in a folder")
     show = _command(commands, "show", _show, "what a run is, reached and guarantees")
     verify = _command(
@@ -359,6 +421,18 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--keep", type=_path, metavar="DIR", help="leave the replay in DIR/name/run id")
     for command in (resume, show, verify, replay):
         command.add_argument("run", type=_path, metavar="RUN", help="the run's folder")
+    report = _command(
+        commands,
+        "report",
+        _report,
+        "one HTML file of many runs: utility against epsilon, guarantees, clients",
+        epilog=lambda: _REPORT_EXAMPLES,
+    )
+    report.add_argument("paths", nargs="+", type=_path, metavar="PATH", help="a run's folder, or one with runs below")
+    report.add_argument("-o", "--output", type=_path, metavar="FILE", required=True, help="the page; replaced")
+    report.add_argument("--title", metavar="TEXT", help="its heading")
+    report.add_argument("--tables", type=_path, metavar="DIR", help="its tables as CSV and Markdown, too")
+    report.add_argument("--figures", type=_path, metavar="DIR", help="its figures as PNG and SVG, too")
     data = _command(
         commands,
         "data",

@@ -5,14 +5,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedpriv.config_checks import check
 from fedpriv.config_schema import MODEL_KEYS, Config
 from fedpriv.config_words import readable, unknown, unknown_keys
 from fedpriv.errors import ConfigError, DamagedRunError
 
-__all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load", "preset", "run_id"]
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+__all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load", "parse", "preset", "run_id"]
 
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.
@@ -159,8 +162,12 @@ def run_id(
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _key_of(override: str) -> str:
-    """The key or group that an override names."""
+def parse(override: str) -> "Override":
+    """What Hydra's grammar makes of an override; one of ``hydra`` and its groups, or a sweep, is not refused.
+
+    Raises:
+        ConfigError: it is none.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -171,11 +178,17 @@ def _key_of(override: str) -> str:
             f"'{override}' is not KEY=VALUE or GROUP=CHOICE. Quote a value that has special characters: "
             "\"key='a value'\"."
         ) from error
-    key = parsed.key_or_group
-    if not key:
+    if not parsed.key_or_group:
         raise ConfigError(f"'{override}' names no key: write KEY=VALUE or GROUP=CHOICE.")
+    return parsed
+
+
+def _key_of(override: str) -> str:
+    """The key or group that an override names."""
+    parsed = parse(override)
+    key = parsed.key_or_group
     if parsed.is_sweep_override():
-        raise ConfigError(f"{override}: give one value; a list is written {key}=[A,B].")
+        raise ConfigError(f"{override}: give one value; a list is written {key}=[A,B]. `fedpriv sweep` tries several.")
     if key.split(".")[0].split("/")[0] == "hydra":
         raise ConfigError(f"{override}: Hydra's own keys have no effect here; output_dir=DIR says where runs go.")
     return key

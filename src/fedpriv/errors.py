@@ -4,12 +4,15 @@
     ├── InputError                exit code 2: config, data or a folder that the user can mend
     │   ├── ConfigError           a key, a value or a combination of them
     │   ├── DataError             a file or an array
-    │   └── DamagedRunError       a run folder that is not what was written
+    │   ├── DamagedRunError       a run folder that is not what was written
+    │   └── BusyRunError          a run folder that another process is writing
     ├── BudgetExhaustedError      exit code 3: not even the first release fits the budget
     └── InterruptedRunError       exit code 130: stopped by the user, resumable
 
 Every message names what is wrong and how to mend it; none is shown with a traceback.
 """
+
+from pathlib import Path
 
 
 class FedprivError(Exception):
@@ -34,6 +37,16 @@ class DataError(InputError):
 
 class DamagedRunError(InputError):
     """A run folder whose files are not what a run wrote."""
+
+
+class BusyRunError(InputError):
+    """A run folder, at ``path``, whose owner is another process, now."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"Another process is running the run in {path}. Wait until it ends, or stop it, then try again."
+        )
+        self.path = path
 
 
 class BudgetExhaustedError(FedprivError):

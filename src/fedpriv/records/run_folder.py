@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fedpriv.errors import InputError
+from fedpriv.errors import BusyRunError, InputError
 from fedpriv.records.atomic import remove_temporaries, sync_folder, writing
 from fedpriv.records.run_record import RunRecord
 
@@ -103,7 +103,8 @@ class RunFolder:
         The owner begins by removing what a killed write left aside.
 
         Raises:
-            InputError: another process owns the folder, or it is missing or not writable.
+            BusyRunError: another process owns the folder.
+            InputError: it is missing or not writable.
             FedprivError: the disk is full or fails.
         """
         self._must_exist()
@@ -112,10 +113,7 @@ class RunFolder:
             try:
                 lock.acquire()
             except Timeout:
-                raise InputError(
-                    f"Another process is running the run in {self.path}. "
-                    "Wait until it ends, or stop it, then try again."
-                ) from None
+                raise BusyRunError(self.path) from None
         try:
             with writing(self.path):
                 for folder in (self.path, self.checkpoint, self.parts):
@@ -123,6 +121,18 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def is_busy(self) -> bool:
+        """Whether another process owns the folder, now."""
+        if not self.lock.exists():
+            return False
+        try:
+            with FileLock(self.lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # whoever tries to run it is told why it cannot be written
+            return False
 
     def read_run_json(self) -> RunRecord:
         """The run's record.
