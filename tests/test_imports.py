@@ -57,7 +57,7 @@ ROOMS: dict[str, set[str]] = {
     "sweeps": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"cli", "__main__", "__init__"},
     "cli": BELOW_RUNTIMES | READERS | {"runtimes", "targets"} | GLUE - {"__main__", "__init__"},
     "__main__": {"cli"},
-    "__init__": {"interactive"},
+    "__init__": {"interactive", "reports", "runs"},
 }
 
 LIBRARIES: dict[str, set[str]] = {

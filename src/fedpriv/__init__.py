@@ -15,8 +15,16 @@ for _name, _value in (
 
 
 def __getattr__(name: str) -> object:
-    if name in ("run", "replay"):  # imported late: they bring torch
+    if name in ("run", "sweep", "replay"):  # imported late: they bring torch
         from fedpriv import interactive
 
         return getattr(interactive, name)
+    if name == "load":
+        from fedpriv.runs import load
+
+        return load
+    if name == "report":  # it brings altair
+        from fedpriv.reports import html
+
+        return html
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -192,6 +192,13 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from fedpriv.reports.compare import compare
+
+    compare(arguments.a, arguments.b)
+    return 0
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from fedpriv.verification import verify
 
@@ -406,6 +413,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--fail-fast", action="store_true", help="begin no run after one has failed")
     resume = _command(commands, "resume", _resume, "go on with the run in a folder")
     show = _command(commands, "show", _show, "what a run is, reached and guarantees")
+    compare = _command(commands, "compare", _compare, "how two runs or sweeps differ: config, metrics, guarantees")
+    for side in ("a", "b"):
+        compare.add_argument(side, type=_path, metavar=side.upper(), help="a run's folder, or one with runs below")
     verify = _command(
         commands,
         "verify",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from .settings import Setting, flat
+from .settings import Seeds, Setting, flat
 from .statistics import Difference, holm, mean_interval, paired_difference
 
 Baseline = Literal["without privacy", "clipped, without noise"]
@@ -35,7 +35,13 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
     or ``privacy.noise_multiplier=0`` with all else equal, which tells what clipping and sampling cost by themselves.
     """
     costs = [
-        Cost(setting=setting, baseline=baseline, kind=kind, difference=difference(setting, baseline), p_holm=None)
+        Cost(
+            setting=setting,
+            baseline=baseline,
+            kind=kind,
+            difference=difference(setting, baseline, metric=setting.runs[0].headline),
+            p_holm=None,
+        )
         for setting in settings
         if setting.epsilon is not None
         for baseline in settings
@@ -48,14 +54,13 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
     return costs
 
 
-def difference(a: Setting, b: Setting) -> Difference | None:
-    """a - b of the headline metric, paired over seeds; what has no noise is the partner of every noise seed."""
-    return paired_difference(*paired(a, b))
+def difference(a: Setting, b: Setting, *, metric: str) -> Difference | None:
+    """a - b of a metric, paired over seeds; what has no noise is the partner of every noise seed."""
+    return paired_difference(*_paired(a.measured(metric), b.measured(metric)))
 
 
-def paired(a: Setting, b: Setting) -> tuple[dict[Any, float], dict[Any, float]]:
-    """The headline metric of both by the seeds that they share."""
-    left, right = a.by_seed, b.by_seed
+def _paired(left: Mapping[Seeds, float], right: Mapping[Seeds, float]) -> tuple[dict[Any, float], dict[Any, float]]:
+    """Both by the pairs of seeds that go together."""
     shared = {(mine, theirs) for mine in left for theirs in right if _alike(mine, theirs)}
     return {pair: left[pair[0]] for pair in shared}, {pair: right[pair[1]] for pair in shared}
 
@@ -66,7 +71,7 @@ def floor(settings: Iterable[Setting]) -> float | None:
     return mean_interval(found).mean if found else None
 
 
-def _alike(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool:
+def _alike(mine: Seeds, theirs: Seeds) -> bool:
     return mine[:-1] == theirs[:-1] and (mine[-1] == theirs[-1] or None in (mine[-1], theirs[-1]))
 
 

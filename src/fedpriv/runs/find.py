@@ -18,6 +18,21 @@ from .runs import Runs, Unread
 _MARKS = {"run.json", "ledger.jsonl", "audit.jsonl"}  # a damaged folder may lack one
 
 
+def load(*paths: Path | str) -> Runs:
+    """Read finished runs, for notebooks: ``fedpriv.load("outputs/digits")``.
+
+    Args:
+        paths: run folders, or folders with runs below.
+
+    Returns:
+        A sequence of ``Run`` with ``to_frame()``; ``others`` are the folders that were left out, with the reason.
+
+    Raises:
+        InputError: a path is no folder, or has no run below.
+    """
+    return find_runs([Path(path) for path in paths])
+
+
 def find_runs(paths: Sequence[Path]) -> Runs:
     """The runs in these folders.
 

@@ -40,7 +40,12 @@ class Setting:
     @property
     def by_seed(self) -> dict["Seeds", float]:
         """The headline metric by seeds, of the runs that have one."""
-        return {seeds_of(run): run.value for run in self.runs if run.value is not None}
+        return self.measured(self.runs[0].headline)
+
+    def measured(self, metric: str) -> dict["Seeds", float]:
+        """A metric of ``run.json`` by seeds, of the runs that have it."""
+        found = ((seeds_of(run), run.record.metrics.get(metric)) for run in self.runs)
+        return {seeds: value for seeds, value in found if value is not None}
 
     @property
     def interval(self) -> Interval | None:
@@ -97,7 +102,7 @@ def settings(runs: Iterable[Run]) -> list[Setting]:
     configs = [flat(group[0].config) for group in members]
     keys = _differing(configs)
     return [
-        Setting(config={key: own.get(key) for key in keys}, label=_label(own, configs, keys), runs=group)
+        Setting(config={key: own.get(key) for key in keys}, label=label(own, configs, keys), runs=group)
         for own, group in zip(configs, members, strict=True)
     ]
 
@@ -111,8 +116,11 @@ def in_words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
 
 
-def _label(own: Mapping[str, Any], configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
-    """A choice's own keys are said only where they differ between settings of that choice."""
+def label(own: Mapping[str, Any], configs: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> str:
+    """One of several configs (all ``flat``) in the words of these keys.
+
+    A choice's own keys are said only where they differ between configs of that choice.
+    """
     said = []
     for key in keys:
         group = key.split(".")[0]
