@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, final
 
@@ -61,7 +62,7 @@ def delta_curve(released: Iterable[Composition], *, accounting: Accounting, epsi
         deltas, method = _gaussian(mu, others), "closed form: analytic Gaussian (Balle & Wang 2018)"
     else:
         mu, boxes = math.nan, at_most(_BOXES, keys)
-        deltas = np.max([_deltas(box.corner(), accounting, others) for box in boxes], axis=0)
+        deltas = np.max([_deltas(box.corner(), accounting, tuple(others.tolist())) for box in boxes], axis=0)
         method = _method(accounting, merged=len(boxes) < len(keys), boxes=len(boxes))
     # what holds at an epsilon holds at every larger one; a larger delta is never wrong
     bounds = np.maximum(np.where(others < epsilon, np.maximum(deltas, stated), np.minimum(deltas, stated)), _TINY)
@@ -84,9 +85,10 @@ def _method(accounting: Accounting, *, merged: bool, boxes: int) -> str:
     return f"least of {least} upper bounds (dp-accounting {version('dp-accounting')}){how}"
 
 
-def _deltas(key: Key, accounting: Accounting, epsilons: Deltas) -> Deltas:
+@lru_cache(maxsize=4096)  # runs of one sweep often release the same
+def _deltas(key: Key, accounting: Accounting, at: tuple[float, ...]) -> Deltas:
     """Each the least of the valid upper bounds at hand."""
-    relation = accounting.relation
+    relation, epsilons = accounting.relation, np.array(at)
     found = [_gaussian(_mu(key, relation), epsilons), _renyi(key, relation, epsilons, FAST_ORDERS, fast_curve)]
     if accounting.accountant not in ("pld", "prv"):
         found.append(_renyi(key, relation, epsilons, LIBRARY_ORDERS, library_curve))
