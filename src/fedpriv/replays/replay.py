@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedpriv.errors import InputError, InterruptedRunError
+from fedpriv.errors import BudgetExhaustedError, InputError, InterruptedRunError
 from fedpriv.experiment import train_again
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.replays.comparison import BOOKKEEPING, LEFT_OUT, LEFT_OUT_IF_INTERRUPTED, Compared, Difference, compare
@@ -62,6 +62,8 @@ def replay(path: Path, *, keep: Path | None, reporter: Callback, tell: Callable[
             raise InputError(f"{replayed.path} exists already: choose another --keep DIR.")
         try:
             train_again(origin.experiment, replayed.path, reporter=_RoundsOnly(reporter))
+        except BudgetExhaustedError as error:
+            raise InputError(f"{path} cannot be replayed here: {error}") from error
         except InterruptedRunError as error:
             raise InterruptedRunError("Interrupted: nothing was compared.") from error
         files = []

@@ -18,12 +18,15 @@ class Callback(Protocol):
 
     def already_done(self, folder: Path, record: RunRecord) -> None:
         """Nothing is trained: the run was finished before; the only hook then."""
+        return  # so that no hook is abstract
 
     def started(self, folder: Path, *, rounds_done: int, last_round: int, notes: list[str]) -> None:
         """Training begins after round ``rounds_done`` (0: anew), and goes to ``last_round``."""
+        return
 
     def noted(self, text: str) -> None:
         """Something that a person should know, such as a tracker that failed."""
+        return
 
     def round_done(self, row: Mapping[str, Any], failures: Mapping[int, str]) -> None:
         """A round was trained.
@@ -33,9 +36,12 @@ class Callback(Protocol):
                 ``test_*`` where the round was tested, ``diagnostic_*``, and others.
             failures: client id -> why it failed.
         """
+        return
 
     def finished(self, folder: Path, record: RunRecord) -> None:
         """All rounds, or all that the budget allows, are trained, and all files written."""
+        return
 
     def stopped(self, folder: Path, record: RunRecord) -> None:
         """The run ended before its last round: ``record.status`` and ``record.error`` say why. It can be resumed."""
+        return
