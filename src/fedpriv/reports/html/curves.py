@@ -1,0 +1,93 @@
+"""Curves by round: what a setting learns, and what it spends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from .colours import hues
+from .panels import Panel, Setting, thinned
+from .rounds import by_round
+
+MOST_CURVES = 10
+"""Settings in one figure: more colours are not told apart."""
+MOST_ROUNDS = 160
+
+
+def learning_curves(panel: Panel) -> alt.LayerChart | None:
+    """Mean of the headline metric over seeds by round, ribbons of 95 % intervals."""
+    return _curves(panel, column=panel.headline, title=panel.metric)
+
+
+def train_loss(panel: Panel) -> alt.LayerChart | None:
+    """Mean training loss by round: a diagnostic, from training data."""
+    return _curves(panel, column="diagnostic_train_loss", title="train loss (a diagnostic)")
+
+
+def epsilon_by_round(panel: Panel) -> alt.LayerChart | None:
+    """Epsilon spent so far, the most over seeds: an upper bound."""
+    return _curves(panel, column="epsilon", title="epsilon spent, at most")
+
+
+def drawn(panel: Panel) -> Sequence[Setting]:
+    """The settings whose curves are drawn: all, or as many as can be told apart, spread evenly."""
+    return thinned(panel.settings, MOST_CURVES)
+
+
+def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
+    bound = column == "epsilon"
+    rows: list[dict[str, Any]] = []
+    settings = [setting for setting in drawn(panel) if not (bound and setting.epsilon is None)]
+    for setting in settings:
+        points = by_round(setting.runs, column=column, most=bound)
+        rows += [_row(setting, point) for point in thinned(points, MOST_ROUNDS)]
+    if not rows:
+        return None
+    shown = {row["setting"] for row in rows}
+    toggled = alt.selection_point(name="shown", fields=["setting"], bind="legend", toggle="true")
+    hovered = alt.selection_point(
+        name="hovered", fields=["round"], nearest=True, on="pointermove", clear="pointerout", empty=False
+    )
+    ends = [min(row["round"] for row in rows), max(row["round"] for row in rows)]
+    x = alt.X(
+        "round:Q", title="round", scale=alt.Scale(domain=ends), axis=alt.Axis(tickMinStep=1, format="~s", grid=False)
+    )
+    chart = alt.Chart(alt.Data(values=rows)).encode(
+        x=x,
+        color=hues(drawn(panel), named=shown),
+    )
+    clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
+    y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=bound, padding=0 if bound else 6))
+    ribbon = chart.mark_area(interpolate="linear").encode(
+        y=alt.Y("low:Q", title=title), y2="high:Q", opacity=alt.condition(toggled, alt.value(0.16), alt.value(0.02))
+    )
+    line = chart.mark_line(strokeWidth=2, interpolate="step-after" if bound else "linear").encode(
+        y=y, opacity=clear, strokeDash=alt.condition("datum.private", alt.value([1, 0]), alt.value([6, 3]))
+    )
+    tooltip = [
+        alt.Tooltip("setting:N", title="setting"),
+        alt.Tooltip("round:Q"),
+        alt.Tooltip("mean:Q", title=title, format=".4f"),
+        *([] if bound else [alt.Tooltip("interval:N", title="95 % interval")]),
+        alt.Tooltip("seeds:Q", title="seeds"),
+    ]
+    points = chart.mark_point(filled=True, size=55).encode(
+        y=y,
+        opacity=alt.condition(hovered, alt.value(1), alt.value(0)),
+        tooltip=tooltip,
+    )
+    ruler = (
+        alt.Chart(alt.Data(values=rows)).mark_rule(style="quiet", opacity=0.35).encode(x=x).transform_filter(hovered)
+    )
+    layers = [line.add_params(toggled), ruler, points.add_params(hovered)]
+    return alt.layer(*([] if bound else [ribbon.transform_filter("isValid(datum.low)")]), *layers)
+
+
+def _row(setting: Setting, point: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = point["low"], point["high"]
+    return {
+        "setting": setting.label,
+        "private": setting.epsilon is not None,
+        "interval": "one seed: none" if low is None else f"{low:.4f} to {high:.4f}",
+        **point,
+    }

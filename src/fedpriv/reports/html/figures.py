@@ -1,0 +1,69 @@
+"""The figures by name, for one group of like runs or for all of them, one below the other."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import altair as alt
+
+from fedpriv.errors import InputError
+from fedpriv.runs import Run
+
+from .clients import client_clip_rate, client_epsilon, client_metric
+from .curves import epsilon_by_round, learning_curves, train_loss
+from .panels import Panel, panels
+from .privacy_utility import privacy_utility
+from .theme import LIGHT
+from .timing import seconds
+
+_WIDTH, _HEIGHT = 640, 330
+
+FIGURES: Mapping[str, Callable[[Panel], alt.LayerChart | None]] = MappingProxyType(
+    {
+        "privacy_utility": privacy_utility,
+        "learning_curves": learning_curves,
+        "train_loss": train_loss,
+        "epsilon_by_round": epsilon_by_round,
+        "client_metric": client_metric,
+        "client_clip_rate": client_clip_rate,
+        "client_epsilon": client_epsilon,
+        "seconds": seconds,
+    }
+)
+
+
+def figure(name: str, runs: Iterable[Run]) -> alt.TopLevelMixin:
+    """An Altair chart of runs; one chart for each group of like runs, titled, where not all are alike.
+
+    Args:
+        name: one of ``FIGURES``.
+        runs: such as ``fedpriv.load`` gives.
+
+    Raises:
+        InputError: no such figure, no runs, or these runs have nothing to draw in it.
+    """
+    if name not in FIGURES:
+        raise InputError(f"There is no figure {name!r}. Use one of {', '.join(FIGURES)}.")
+    groups = panels(list(runs))
+    drawn = [(panel, chart) for panel in groups if (chart := draw(name, panel)) is not None]
+    if not drawn:
+        raise InputError(f"These runs have nothing to draw in {name}.")
+    if len(groups) == 1:
+        return drawn[0][1].configure(**LIGHT)
+    return alt.vconcat(*(chart.properties(title=panel.title) for panel, chart in drawn)).configure(**LIGHT)
+
+
+def draw(name: str, panel: Panel) -> alt.LayerChart | None:
+    """The figure for one group of like runs; None where they have nothing to draw in it."""
+    chart = FIGURES[name](panel)
+    return None if chart is None else chart.properties(width=_WIDTH, height=_HEIGHT)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of a report."""
+
+    key: str
+    title: str
+    caption: str
+    chart: alt.LayerChart

@@ -1,0 +1,50 @@
+"""Numbers as the page has them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fedpriv.accounting.printed import upwards
+from fedpriv.runs.settings import in_words
+from fedpriv.runs.statistics import Interval
+
+
+def in_brackets(interval: Interval | None) -> str:
+    """The interval's ends; nothing where one seed gives none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    return f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def metric(value: float | None) -> str:
+    """With four decimals; nothing where not measured."""
+    return "" if value is None else f"{value:.4f}"
+
+
+def change(value: float | None) -> str:
+    """A difference, signed."""
+    return "" if value is None else f"{value:+.4f}"
+
+
+def p_value(p: float | None) -> str:
+    """As tests are quoted; nothing where there is none."""
+    return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def bound(value: float | None, digits: int = 6) -> str:
+    """Epsilon or delta, never below its value; "none" where nothing is claimed."""
+    return "none" if value is None else upwards(value, digits)
+
+
+def seconds(value: float | None) -> str:
+    """Nothing where not measured."""
+    return "" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def setting(value: Any) -> str:
+    """A config's value as one would type it."""
+    return in_words(value)
+
+
+def listed(items: Sequence[str]) -> str:
+    """one, two and three"""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""

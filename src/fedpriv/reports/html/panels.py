@@ -1,0 +1,163 @@
+"""What is drawn together: settings whose runs are alike, and those without a guarantee as their baseline."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from fedpriv.accounting.printed import upwards
+from fedpriv.runs import Run
+from fedpriv.runs.likeness import comparable
+from fedpriv.runs.settings import Setting as Grouped
+from fedpriv.runs.settings import settings as grouped
+from fedpriv.runs.statistics import Interval, pareto_front
+
+T = TypeVar("T")
+
+NO_PRIVACY, NO_NOISE, NO_CLAIM = "no privacy", "no noise", "no guarantee"
+APART = (NO_CLAIM, NO_NOISE, NO_PRIVACY)
+"""What settings without an epsilon have instead, in the order in which an axis has them."""
+_BUDGET = re.compile(r"(?:^|(?<= ))privacy(?:\.epsilon|\.noise_multiplier)?=\S+ ?")
+_ANY_PRIVACY = re.compile(r"(?:^|(?<= ))privacy(?:\.\w+)*=\S+ ?")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """Runs that differ in their seeds alone, and what figures call them.
+
+    Attributes:
+        label: unique in its panel.
+        series: what it differs in beside its budget; one line connects a series.
+        budget: its epsilon in words, or what it has instead.
+    """
+
+    label: str
+    series: str
+    budget: str
+    grouped: Grouped
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """One a combination of seeds."""
+        return self.grouped.runs
+
+    @cached_property
+    def epsilon(self) -> float | None:
+        """The largest over its runs; None where one of them claims nothing."""
+        return self.grouped.epsilon
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Of the headline metric over seeds."""
+        return self.grouped.interval
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """Settings that one figure may show.
+
+    Attributes:
+        key: short, for ids and file names.
+        title: what sets its runs apart from other panels'; empty where there is one only.
+        settings: by epsilon, those without one last.
+        headline: the metric's name in the tables.
+    """
+
+    key: str
+    title: str
+    settings: tuple[Setting, ...]
+    headline: str
+    higher_is_better: bool
+
+    @property
+    def metric(self) -> str:
+        """The headline metric as a person would call it."""
+        return self.headline.replace("_", " ")
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them."""
+        return [run for setting in self.settings for run in setting.runs]
+
+    @cached_property
+    def front(self) -> frozenset[str]:
+        """Labels of the settings on the Pareto front of epsilon and mean."""
+        points = [(s.epsilon, s.interval.mean if s.interval else None) for s in self.settings]
+        return frozenset(
+            self.settings[index].label for index in pareto_front(points, higher_is_better=self.higher_is_better)
+        )
+
+
+def panels(runs: Sequence[Run]) -> list[Panel]:
+    """The groups of like runs, each a panel."""
+    groups = comparable(runs)
+    return [
+        _panel(group.title, list(group.runs), "" if len(groups) == 1 else f"_{n}") for n, group in enumerate(groups, 1)
+    ]
+
+
+def each_run(panels: Sequence[Panel]) -> Iterator[tuple[Panel, Setting, Run]]:
+    """Every run once, also a baseline that stands in several panels."""
+    seen = set[Run]()
+    for panel in panels:
+        for setting in panel.settings:
+            for run in setting.runs:
+                if run not in seen:
+                    seen.add(run)
+                    yield panel, setting, run
+
+
+def each_setting(panels: Sequence[Panel]) -> Iterator[Setting]:
+    """Every setting once, as its first panel calls it."""
+    firsts: dict[Run, Setting] = {}
+    for _, setting, run in each_run(panels):
+        firsts.setdefault(run, setting)
+    return iter(dict.fromkeys(firsts.values()))
+
+
+def said(epsilon: float | None) -> str:
+    """Epsilon in three digits, never below its value."""
+    return "none" if epsilon is None else upwards(epsilon, 3)
+
+
+def thinned(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many, the first and the last among them, spread evenly."""
+    if len(items) <= most:
+        return items
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def _panel(title: str, runs: Sequence[Run], suffix: str) -> Panel:
+    found = grouped(runs)
+    found.sort(key=lambda setting: (setting.epsilon is None, setting.epsilon or 0.0))
+    labels: set[str] = set()
+    settings = []
+    for each in found:
+        budget = _budget(each)
+        series = (_ANY_PRIVACY if each.epsilon is None else _BUDGET).sub("", each.label).strip()
+        series = "" if series == "all alike" else series
+        label = f"{budget}, {series}" if series else budget
+        if label in labels:  # of one epsilon, but not of one target
+            label = f"{label} ({each.label})"
+        labels.add(label)
+        settings.append(Setting(label=label, series=series or "all", budget=budget, grouped=each))
+    first = runs[0]
+    return Panel(
+        key=suffix,
+        title=title,
+        settings=tuple(settings),
+        headline=first.headline,
+        higher_is_better=first.higher_is_better,
+    )
+
+
+def _budget(setting: Grouped) -> str:
+    if setting.epsilon is not None:
+        return f"epsilon {said(setting.epsilon)}"
+    privacy = setting.runs[0].config.get("privacy") or {}
+    if privacy.get("mechanism") == "none":
+        return NO_PRIVACY
+    if privacy.get("epsilon") == float("inf") or privacy.get("noise_multiplier") == 0:
+        return NO_NOISE
+    return NO_CLAIM

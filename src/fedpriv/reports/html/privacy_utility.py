@@ -1,0 +1,162 @@
+"""The privacy-utility curve: what each epsilon reaches, with intervals over seeds, seeds and the Pareto front."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import altair as alt
+
+from .numbers import in_brackets
+from .panels import APART, Panel, Setting, said
+
+_MOST_TICKS = 9
+_TICKS = [m * 10**e for e in range(-4, 7) for m in (1, 2, 5)]
+
+
+def privacy_utility(panel: Panel) -> alt.LayerChart | None:
+    """Mean of the headline metric over seeds against epsilon, 95 % intervals; None where nothing was measured.
+
+    Runs without a guarantee have no epsilon: they stand apart, at a place of their own.
+    """
+    settings = [setting for setting in panel.settings if setting.interval is not None]
+    if not settings:
+        return None
+    axis = _Axis(settings)
+    means = [_mean(panel, setting, axis) for setting in settings]
+    seeds = [row for setting in settings for row in _seeds(panel, setting, axis)]
+    several = len({setting.series for setting in settings}) > 1
+    toggled = alt.selection_point(name="shown", fields=["series"], bind="legend", toggle="true")
+    x = alt.X(
+        "place:Q",
+        title=axis.title,
+        scale=alt.Scale(type="log", domain=axis.domain, nice=False),
+        axis=alt.Axis(values=axis.ticks, labelExpr=axis.labels, grid=False, labelOverlap=False),
+    )
+    y = alt.Y("mean:Q", title=panel.metric, scale=alt.Scale(zero=False, nice=True, padding=8))
+    # One series is said by the heading; more are named, and a click on a name singles it out.
+    hue = alt.Color("series:N", title=None, legend=alt.Legend() if several else None)
+    clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
+
+    def layer(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+        return alt.Chart(alt.Data(values=list(rows))).encode(x=x, y=y, color=hue, opacity=clear)
+
+    told = [alt.Tooltip(field, title=title, format=form) for field, title, form in _tooltip(panel)]
+    private = [row for row in means if row["private"]]
+    apart = [row for row in means if not row["private"]]
+    known = [row for row in means if row["low"] is not None]
+    points = {  # hollow: another setting has no more epsilon and does better
+        "dominated": layer([row for row in private if row["front"] == "no"]).mark_point(size=90, strokeWidth=2),
+        "apart": layer(apart).mark_point(size=100, filled=True, shape="diamond"),
+        "front": layer([row for row in private if row["front"] == "yes"]).mark_point(size=110, filled=True),
+    }
+    layers = [
+        *(_no_guarantee(apart, y, axis) if apart else []),
+        layer(private).mark_line(strokeWidth=2).encode(order="place:Q"),
+        layer(seeds)
+        .mark_circle(size=36)
+        .encode(
+            y=alt.Y("value:Q"),
+            opacity=alt.condition(toggled, alt.value(0.35), alt.value(0.04)),
+            tooltip=[
+                alt.Tooltip("setting:N", title="setting"),
+                alt.Tooltip("seed:N", title="seed"),
+                alt.Tooltip("value:Q", title=panel.metric, format=".4f"),
+                alt.Tooltip("told:N", title="epsilon"),
+                alt.Tooltip("run:N", title="run"),
+            ],
+        ),
+        layer(known)
+        .mark_errorbar(ticks={"width": 9}, thickness=1.6)
+        .encode(y=alt.Y("low:Q", title=panel.metric), y2="high:Q"),
+        *(layer.encode(tooltip=told) for layer in points.values()),
+    ]
+    drawn = [layer for layer in layers if layer.data.values]
+    drawn[-1] = drawn[-1].add_params(toggled)
+    return alt.layer(*drawn)
+
+
+def _tooltip(panel: Panel) -> list[tuple[str, str, Any]]:
+    """Field, title and format."""
+    return [
+        ("setting:N", "setting", alt.Undefined),
+        ("told:N", "epsilon", alt.Undefined),
+        ("mean:Q", f"mean {panel.metric}", ".4f"),
+        ("interval:N", "95 % interval", alt.Undefined),
+        ("seeds:Q", "seeds", alt.Undefined),
+        ("front:N", "on the Pareto front", alt.Undefined),
+    ]
+
+
+def _no_guarantee(apart: Sequence[Mapping[str, Any]], y: alt.Y, axis: "_Axis") -> list[alt.Chart]:
+    """A wash behind what has no epsilon, and its means carried across as what to compare with."""
+    wash = alt.Data(values=[{"from": axis.end, "to": axis.domain[1]}])
+    means = alt.Data(values=list(apart))
+    return [
+        alt.Chart(wash).mark_rect(style="quiet", opacity=0.06).encode(x=alt.X("from:Q"), x2="to:Q"),
+        alt.Chart(means).mark_rule(style="quiet", strokeDash=[5, 4], opacity=0.5).encode(y=y),
+    ]
+
+
+class _Axis:
+    """A logarithmic axis of epsilon, and beyond its end a place for each kind of setting that has none."""
+
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        epsilons = [setting.epsilon for setting in settings if setting.epsilon is not None] or [1.0]
+        low, high = max(min(epsilons), 1e-4), max(epsilons)
+        step = max(1.9, (high / low) ** 0.22)
+        apart = [budget for budget in APART if any(setting.budget == budget for setting in settings)]
+        self._low = low
+        self.places = {budget: high * step ** (n + 1) for n, budget in enumerate(apart)}
+        self.end = high * step**0.5
+        self.domain = [low / step**0.4, high * step ** (len(apart) + 0.5) if apart else high * step**0.4]
+        own = sorted({float(said(epsilon)) for epsilon in epsilons})
+        ticks = own if _far_apart(own) else [tick for tick in _TICKS if low / 1.05 <= tick <= high * 1.05]
+        self.ticks = [*ticks[:: math.ceil(len(ticks) / _MOST_TICKS) or 1], *self.places.values()]
+        self.title = "epsilon (log scale)"
+        self.labels = "format(datum.value, '~g')"
+        for budget, place in self.places.items():
+            self.labels = f"abs(datum.value - {place}) < {place * 1e-6} ? '{budget}' : {self.labels}"
+
+    def place(self, setting: Setting, epsilon: float | None) -> float:
+        return self.places[setting.budget] if epsilon is None else max(epsilon, self._low)
+
+
+def _far_apart(epsilons: Sequence[float]) -> bool:
+    """Whether each can have a tick of its own."""
+    whole = max(1.0, math.log(epsilons[-1] / epsilons[0]))
+    steps = [math.log(right / left) for left, right in pairwise(epsilons)]
+    return len(epsilons) <= _MOST_TICKS and all(step > whole / 12 for step in steps)
+
+
+def _mean(panel: Panel, setting: Setting, axis: _Axis) -> dict[str, Any]:
+    interval = setting.interval
+    return {
+        "place": axis.place(setting, setting.epsilon),
+        "private": setting.epsilon is not None,
+        "told": said(setting.epsilon),
+        "setting": setting.label,
+        "series": setting.series,
+        "mean": interval.mean if interval else None,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "interval": in_brackets(interval) or "one seed: none",
+        "seeds": len(setting.runs),
+        "front": "yes" if setting.label in panel.front else "no",
+    }
+
+
+def _seeds(panel: Panel, setting: Setting, axis: _Axis) -> list[dict[str, Any]]:
+    return [
+        {
+            "place": axis.place(setting, setting.epsilon and run.epsilon),
+            "told": said(run.epsilon),
+            "setting": setting.label,
+            "series": setting.series,
+            "seed": run.record.seed,
+            "value": run.value,
+            "run": run.record.run_id,
+        }
+        for run in setting.runs
+        if run.value is not None
+    ]

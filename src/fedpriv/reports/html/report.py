@@ -1,0 +1,217 @@
+"""A report of runs: everything that one page says, and the page."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedpriv.errors import InputError
+from fedpriv.runs import Run, Runs
+from fedpriv.runs.likeness import differences
+
+from . import clients, curves
+from .best import best_run
+from .cost import cost_table, sentence
+from .exports import export_figures, export_tables, write
+from .figures import Drawn, draw
+from .guarantees import guarantee_table, in_all_words
+from .panels import Panel, panels
+from .rendering import render
+from .run_tables import (
+    difference_table,
+    environment_table,
+    others_table,
+    run_table,
+    seconds_table,
+    shared_table,
+)
+from .tables import Table
+
+_CONTENTS = (
+    ("answer", "Answer"),
+    ("curves", "By round"),
+    ("guarantees", "Guarantees"),
+    ("clients", "Clients"),
+    ("attacks", "Attacks and audits"),
+    ("runs", "Runs"),
+    ("config", "Config"),
+    ("seconds", "Seconds"),
+    ("environment", "Environment"),
+)
+
+
+def write_report(
+    runs: Runs, output: Path | str, *, title: str | None = None, tables: Path | None = None, figures: Path | None = None
+) -> None:
+    """Write a report as one HTML file that needs nothing beside it.
+
+    Args:
+        runs: such as ``fedpriv.load`` gives.
+        output: the file; it is replaced.
+        title: its heading; else the names of the experiments.
+        tables: a folder for the report's tables, each as CSV and Markdown.
+        figures: a folder for its figures, each as PNG and SVG.
+
+    Raises:
+        InputError: no run that can be reported, or a file that cannot be written.
+    """
+    if not len(runs):
+        reasons = "; ".join(f"{other.path}: {other.reason}" for other in runs.others[:3])
+        raise InputError(f"No run here can be reported. {reasons}".strip())
+    file = Path(output)
+    if file.is_dir():
+        raise InputError(f"{file} is a folder. Give the name of a file, as in -o {file / 'report.html'}.")
+    report = _Report(runs=runs, title=title, beside=file.parent)
+    write(file, report.page())
+    if tables is not None:
+        export_tables(report.tables, tables)
+    if figures is not None:
+        export_figures({figure.key.removeprefix("figure_"): figure.chart for figure in report.figures}, figures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    runs: Runs
+    title: str | None
+    beside: Path
+
+    @cached_property
+    def panels(self) -> Sequence[Panel]:
+        return panels(self.runs.runs)
+
+    @cached_property
+    def drawn(self) -> Mapping[str, Mapping[str, Sequence[Drawn]]]:
+        """Panel -> part of the page -> figures."""
+        return {panel.key: {part: list(_figures(part, panel)) for part in _PARTS} for panel in self.panels}
+
+    @property
+    def figures(self) -> Iterator[Drawn]:
+        return (figure for parts in self.drawn.values() for figures in parts.values() for figure in figures)
+
+    @cached_property
+    def tables(self) -> Sequence[Table]:
+        runs = list(self.runs)
+        found = [
+            *(cost_table(panel) for panel in self.panels),
+            guarantee_table(self.panels),
+            *(clients.size_table(panel) for panel in self.panels),
+            run_table(self.panels, beside=self.beside),
+            others_table(self.runs.others, beside=self.beside),
+            difference_table(self.panels),
+            shared_table(runs),
+            seconds_table(self.panels),
+            environment_table(runs),
+        ]
+        return [table for table in found if table is not None and table.rows]
+
+    def page(self) -> str:
+        by_key = {table.key: table for table in self.tables}
+        names = list(dict.fromkeys(run.record.name for run in self.runs))
+        several = len(self.panels) > 1
+        said: dict[str, Any] = {
+            "title": self.title or f"{', '.join(names[:3])}{', ...' * (len(names) > 3)}: privacy and utility",
+            "summary": _summary(self.runs, self.panels),
+            "contents": _CONTENTS,
+            "answer": [f"{panel.title}: {sentence(panel)}" if several else sentence(panel) for panel in self.panels],
+            "warnings": differences(self.runs.runs),
+            "panels": [
+                {
+                    "title": panel.title,
+                    **self.drawn[panel.key],
+                    "tables": [by_key[f"cost_of_privacy{panel.key}"]],
+                    "best": best_run(panel),
+                    "groups": by_key.get(f"clients_by_size{panel.key}"),
+                }
+                for panel in self.panels
+            ],
+            "any_clients": any(parts["clients"] for parts in self.drawn.values()),
+            "guarantees": list(in_all_words(self.panels)),
+            "attacks": _attacks(list(self.runs)),
+            "guarantee_table": by_key["guarantees"],
+            "run_table": by_key["runs"],
+            "others": by_key.get("not_reported"),
+            "differences": by_key.get("config_differences"),
+            "shared": by_key["config_shared"],
+            "seconds": by_key["seconds"],
+            "environment": by_key["environment"],
+        }
+        return render(said, specs={figure.key: _spec(figure) for figure in self.figures})
+
+
+def _spec(figure: Drawn) -> dict[str, Any]:
+    spec: dict[str, Any] = figure.chart.to_dict()
+    spec.pop("config", None)  # the page has its own, by theme
+    return spec | {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+
+
+_PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
+    "answer": [
+        (
+            "privacy_utility",
+            "Privacy and utility",
+            "Means over seeds with 95 % intervals (Student's t); faint dots are single seeds. Filled: on the Pareto "
+            "front; hollow: another setting has no more epsilon and does better. What has no epsilon stands apart, "
+            "and its mean is the dashed line.",
+        )
+    ],
+    "curves": [
+        ("learning_curves", "Learning curves", "Means over seeds; ribbons are 95 % intervals. Dashed: no guarantee."),
+        ("epsilon_by_round", "Epsilon spent", "The most over seeds: an upper bound while training, exact at the end."),
+        ("train_loss", "Training loss", "A diagnostic: from training data, covered by no guarantee."),
+    ],
+    "clients": [
+        (
+            "client_metric",
+            "What clients get",
+            "The final model on each client's own training data, quantiles over clients.",
+        ),
+        (
+            "client_clip_rate",
+            "Clip rate",
+            "Share of examples (example level) or updates (client level) that were clipped.",
+        ),
+        ("client_epsilon", "Epsilon by client", "From the ledger, by Rényi DP; the guarantee is their maximum."),
+    ],
+    "seconds": [("seconds", "Where the seconds went", "")],
+}
+
+
+def _figures(part: str, panel: Panel) -> Iterator[Drawn]:
+    for name, title, caption in _PARTS[part]:
+        chart = draw(name, panel)
+        if chart is not None:
+            yield Drawn(f"figure_{name}{panel.key}", title, f"{caption} {_thinned(part, panel)}".strip(), chart)
+
+
+def _thinned(part: str, panel: Panel) -> str:
+    """Says it, where a figure does not show all."""
+    shown = {"curves": len(curves.drawn(panel)), "clients": len(clients.shown(panel))}.get(part, len(panel.settings))
+    most = max((run.rounds.num_rows for run in panel.runs[:1]), default=0) if part == "curves" else 0
+    said = [f"{shown} of {len(panel.settings)} settings are drawn, spread evenly; the tables have all."] * (
+        shown < len(panel.settings)
+    )
+    said += [f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly."] * (most > curves.MOST_ROUNDS)
+    return " ".join(said)
+
+
+def _summary(runs: Runs, panels: Sequence[Panel]) -> str:
+    settings = sum(len(panel.settings) for panel in panels)
+    seeds = len({run.record.seed for run in runs})
+    left_out = f"; {len(runs.others)} more are not reported (listed below)" if runs.others else ""
+    return f"{_count(len(runs), 'run')}, {_count(settings, 'setting')}, {_count(seeds, 'seed')}{left_out}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _attacks(runs: Sequence[Run]) -> str:
+    told = dict.fromkeys(str(run.guarantee["evidence"]) for run in runs if run.guarantee)
+    made = [evidence for evidence in told if evidence != "no audit was run"]
+    if made:
+        return "; ".join(made)
+    return (
+        "None were made. What stands here is proved from the ledger; nothing was measured by attacking these models, "
+        "so nothing is known of what an attack would reach below epsilon."
+    )
