@@ -36,7 +36,7 @@ GUARANTEE = {
 
 @pytest.fixture(scope="session")
 def new_run() -> Callable[..., Run]:
-    """A run with these changes: dotted config keys, fields of the guarantee (None: no claim), of the record, a value."""
+    """A run with these changes: dotted config keys, fields of the guarantee (None: no claim), value, of the record."""
 
     def make(
         config: Mapping[str, Any] | None = None,
