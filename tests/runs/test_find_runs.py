@@ -162,3 +162,24 @@ def test_a_notebook_shows_nothing_as_markup_and_no_epsilon_below_its_value(new_r
     assert "3.0001" in page
     assert "3.00001" not in page
     assert "none" in page
+
+
+@pytest.mark.parametrize("name", ["run.json", "ledger.jsonl", "audit.jsonl", "config.yaml", "guarantee.json"])
+@pytest.mark.parametrize("change", ["cut", "empty", "flipped", "folder"])
+def test_no_damage_stops_the_others_from_being_read(copied, name, change):
+    folder = next(f for f in copied.values() if json.loads((f / "run.json").read_text())["guarantee"])
+    file = folder / name
+    content = file.read_bytes()
+    file.unlink()
+    if change == "folder":
+        file.mkdir()
+    elif change == "flipped":
+        middle = content.index(b'"' if b'"' in content else b":", len(content) // 2)
+        file.write_bytes(content[:middle] + b"\x00" + content[middle + 1 :])
+    else:
+        file.write_bytes(content[: len(content) // 2] if change == "cut" else b"")
+    runs = find_runs([folder.parent])
+    assert len(runs) == 7
+    (other,) = runs.others
+    assert other.path == folder
+    assert other.reason

@@ -1,5 +1,7 @@
 """What privacy costs: every private setting against the same without, seed by seed."""
 
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
@@ -8,7 +10,16 @@ from .settings import Seeds, Setting, flat
 from .statistics import Difference, holm, mean_interval, paired_difference
 
 Baseline = Literal["without privacy", "clipped, without noise"]
-_BUDGET = ("privacy.epsilon", "privacy.noise_multiplier", "privacy.delta", "privacy.accept_weak_delta")
+# The keys in which a private setting may differ from its baseline.
+_DIFFER: Mapping[Baseline, tuple[str, ...]] = {
+    "without privacy": ("privacy.",),
+    "clipped, without noise": (
+        "privacy.epsilon",
+        "privacy.noise_multiplier",
+        "privacy.delta",
+        "privacy.accept_weak_delta",
+    ),
+}
 
 
 @final
@@ -34,6 +45,10 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
     ``without privacy`` is ``privacy=none`` with all else equal; ``clipped, without noise`` is ``privacy.epsilon=inf``
     or ``privacy.noise_multiplier=0`` with all else equal, which tells what clipping and sampling cost by themselves.
     """
+    baselines: dict[tuple[Baseline, str], list[Setting]] = {}
+    for setting in settings:
+        if (kind := _kind(setting)) is not None:
+            baselines.setdefault((kind, _but_for(kind, setting)), []).append(setting)
     costs = [
         Cost(
             setting=setting,
@@ -44,8 +59,8 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
         )
         for setting in settings
         if setting.epsilon is not None
-        for baseline in settings
-        if (kind := _kind(setting, baseline)) is not None
+        for kind in _DIFFER
+        for baseline in baselines.get((kind, _but_for(kind, setting)), [])
     ]
     tested = [n for n, cost in enumerate(costs) if cost.difference is not None and cost.difference.p_value is not None]
     adjusted = holm([costs[n].difference.p_value for n in tested])  # type: ignore[union-attr, misc]
@@ -75,15 +90,19 @@ def _alike(mine: Seeds, theirs: Seeds) -> bool:
     return mine[:-1] == theirs[:-1] and (mine[-1] == theirs[-1] or None in (mine[-1], theirs[-1]))
 
 
-def _kind(private: Setting, other: Setting) -> Baseline | None:
-    if other.epsilon is not None:
+def _kind(setting: Setting) -> Baseline | None:
+    config = flat(setting.runs[0].config)
+    if setting.epsilon is not None:
         return None
-    mine, theirs = (flat(setting.runs[0].config) for setting in (private, other))
-    if theirs.get("privacy.mechanism") == "none":
-        return "without privacy" if _without(mine, "privacy.") == _without(theirs, "privacy.") else None
-    noiseless = theirs.get("privacy.epsilon") == float("inf") or theirs.get("privacy.noise_multiplier") == 0
-    return "clipped, without noise" if noiseless and _without(mine, *_BUDGET) == _without(theirs, *_BUDGET) else None
+    if config.get("privacy.mechanism") == "none":
+        return "without privacy"
+    noiseless = config.get("privacy.epsilon") == math.inf or config.get("privacy.noise_multiplier") == 0
+    return "clipped, without noise" if noiseless else None
 
 
-def _without(config: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if not key.startswith(prefixes)}
+def _but_for(kind: Baseline, setting: Setting) -> str:
+    """All else that must be equal."""
+    config = flat(setting.runs[0].config).items()
+    return json.dumps(
+        {key: value for key, value in config if not key.startswith(_DIFFER[kind])}, sort_keys=True, default=str
+    )

@@ -102,8 +102,8 @@ def settings(runs: Iterable[Run]) -> list[Setting]:
     configs = [flat(group[0].config) for group in members]
     keys = _differing(configs)
     return [
-        Setting(config={key: own.get(key) for key in keys}, label=label(own, configs, keys), runs=group)
-        for own, group in zip(configs, members, strict=True)
+        Setting(config={key: own.get(key) for key in keys}, label=said, runs=group)
+        for own, said, group in zip(configs, labels(configs, keys), members, strict=True)
     ]
 
 
@@ -116,22 +116,36 @@ def in_words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
 
 
-def label(own: Mapping[str, Any], configs: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> str:
-    """One of several configs (all ``flat``) in the words of these keys.
+def labels(configs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """Each of these configs (all ``flat``) in the words of these keys.
 
     A choice's own keys are said only where they differ between configs of that choice.
     """
-    said = []
+    alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for config in configs:
+        for group in {key.split(".")[0] for key in keys}:
+            alike.setdefault(_chosen(config, group), []).append(config)
+    differing = {chosen: set(_differing(some)) for chosen, some in alike.items()}
+    return [" ".join(_words(config, keys, differing)) or "all alike" for config in configs]
+
+
+def _words(
+    config: Mapping[str, Any], keys: Sequence[str], differing: Mapping[tuple[str, str], set[str]]
+) -> Iterable[str]:
     for key in keys:
         group = key.split(".")[0]
-        chooses = _CHOICE.get(group, f"{group}._target_")
-        if key == chooses:
-            said.append(f"{group}={in_words(own.get(key)).rpartition('.')[2]}")
-            continue
-        alike = [other for other in configs if other.get(chooses) == own.get(chooses)]
-        if key in _differing(alike):
-            said.append(f"{key}={in_words(own.get(key))}")
-    return " ".join(said) or "all alike"
+        if key == _choice_key(group):
+            yield f"{group}={in_words(config.get(key)).rpartition('.')[2]}"
+        elif key in differing[_chosen(config, group)]:
+            yield f"{key}={in_words(config.get(key))}"
+
+
+def _choice_key(group: str) -> str:
+    return _CHOICE.get(group, f"{group}._target_")
+
+
+def _chosen(config: Mapping[str, Any], group: str) -> tuple[str, str]:
+    return group, str(config.get(_choice_key(group)))
 
 
 def _differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, final
 from .cost import difference
 from .likeness import differences
 from .runs import Runs
-from .settings import Setting, flat, label, settings, swept_keys
+from .settings import Setting, flat, labels, settings, swept_keys
 from .statistics import Difference, holm
 
 _Row = tuple[Setting | None, Setting | None]
@@ -65,15 +65,16 @@ def versus(a: Runs, b: Runs) -> Versus:
     rows = [(left.get(key), right.get(key)) for key in dict.fromkeys((*left, *right))]
     rows.sort(key=_by_epsilon)
     configs = [flat(_either(row).runs[0].config) for row in rows]
+    alone, together = labels(configs, inner), labels(configs, matched)
     pairings = [
         Pairing(
-            label=label(config, configs, inner if None in row else matched) if len(rows) > 1 else "",
+            label="" if len(rows) == 1 else alone[n] if None in row else together[n],
             a=row[0],
             b=row[1],
             difference=_difference(*row),
             p_holm=None,
         )
-        for row, config in zip(rows, configs, strict=True)
+        for n, row in enumerate(rows)
     ]
     return Versus(
         a=a,
