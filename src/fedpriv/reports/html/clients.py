@@ -66,6 +66,8 @@ def size_table(panel: Panel) -> Table:
                     bound(max(epsilons), 4) if epsilons else "",
                 ]
             )
+    if rows and not any(row[-1] for row in rows):  # at client level all pay the same
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Table(
         key=f"clients_by_size{panel.key}",
         caption="Clients in quarters by their number of examples: means over clients and seeds. Diagnostics, but for "
@@ -159,10 +161,10 @@ def _by_decile(
     if not rows:
         return None
     toggled = alt.selection_point(name="shown", fields=["setting"], bind="legend", toggle="true")
-    chart = alt.Chart(alt.Data(values=rows)).encode(
+    chart = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X(
             "percent:Q",
-            title="clients, from lowest to highest (percentile)",
+            title="percentile of clients",
             axis=alt.Axis(values=[0, 10, 25, 50, 75, 90, 100], grid=False),
         ),
         y=alt.Y(

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 
 from .colours import hues
+from .numbers import possible
 from .panels import Panel, Setting, thinned
 from .rounds import by_round
 
@@ -40,7 +41,7 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
     settings = [setting for setting in drawn(panel) if not (bound and setting.epsilon is None)]
     for setting in settings:
         points = by_round(setting.runs, column=column, most=bound)
-        rows += [_row(setting, point) for point in thinned(points, MOST_ROUNDS)]
+        rows += [_row(setting, point, column) for point in thinned(points, MOST_ROUNDS)]
     if not rows:
         return None
     shown = {row["setting"] for row in rows}
@@ -52,15 +53,16 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
     x = alt.X(
         "round:Q", title="round", scale=alt.Scale(domain=ends), axis=alt.Axis(tickMinStep=1, format="~s", grid=False)
     )
-    chart = alt.Chart(alt.Data(values=rows)).encode(
+    chart = alt.Chart(alt.InlineData(values=rows)).encode(
         x=x,
         color=hues(drawn(panel), named=shown),
     )
     clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
-    y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=bound, padding=0 if bound else 6))
-    ribbon = chart.mark_area(interpolate="linear").encode(
+    y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=bound, padding=0 if bound else 4))
+    ribbon = chart.mark_area().encode(
         y=alt.Y("low:Q", title=title), y2="high:Q", opacity=alt.condition(toggled, alt.value(0.16), alt.value(0.02))
     )
+    ribbons = [ribbon.transform_filter("isValid(datum.low)")] if any(row["low"] is not None for row in rows) else []
     line = chart.mark_line(strokeWidth=2, interpolate="step-after" if bound else "linear").encode(
         y=y, opacity=clear, strokeDash=alt.condition("datum.private", alt.value([1, 0]), alt.value([6, 3]))
     )
@@ -77,17 +79,21 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
         tooltip=tooltip,
     )
     ruler = (
-        alt.Chart(alt.Data(values=rows)).mark_rule(style="quiet", opacity=0.35).encode(x=x).transform_filter(hovered)
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_rule(style="quiet", opacity=0.35)
+        .encode(x=x)
+        .transform_filter(hovered)
     )
-    layers = [line.add_params(toggled), ruler, points.add_params(hovered)]
-    return alt.layer(*([] if bound else [ribbon.transform_filter("isValid(datum.low)")]), *layers)
+    return alt.layer(*ribbons, line.add_params(toggled), ruler, points.add_params(hovered))
 
 
-def _row(setting: Setting, point: Mapping[str, Any]) -> dict[str, Any]:
+def _row(setting: Setting, point: Mapping[str, Any], column: str) -> dict[str, Any]:
     low, high = point["low"], point["high"]
     return {
         "setting": setting.label,
         "private": setting.epsilon is not None,
         "interval": "one seed: none" if low is None else f"{low:.4f} to {high:.4f}",
         **point,
+        "low": possible(low, metric=column),
+        "high": possible(high, metric=column),
     }

@@ -7,12 +7,20 @@ from fedpriv.accounting.printed import upwards
 from fedpriv.runs.settings import in_words
 from fedpriv.runs.statistics import Interval
 
+_SHARES = ("accuracy", "auroc", "c_index")
+
 
 def in_brackets(interval: Interval | None) -> str:
     """The interval's ends; nothing where one seed gives none."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
     return f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def possible(value: float | None, *, metric: str) -> float | None:
+    """An interval's end as it is drawn: no share lies outside of 0 and 1, whatever Student's t says."""
+    is_share = metric.removeprefix("test_") in _SHARES
+    return min(max(value, 0.0), 1.0) if is_share and value is not None else value
 
 
 def metric(value: float | None) -> str:

@@ -145,7 +145,7 @@ def _panel(title: str, runs: Sequence[Run], suffix: str) -> Panel:
     first = runs[0]
     return Panel(
         key=suffix,
-        title=title,
+        title=title.replace("_", " "),
         settings=tuple(settings),
         headline=first.headline,
         higher_is_better=first.higher_is_better,

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from .numbers import in_brackets
+from .numbers import in_brackets, possible
 from .panels import APART, Panel, Setting, said
 
 _MOST_TICKS = 9
@@ -39,7 +39,7 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
 
     def layer(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-        return alt.Chart(alt.Data(values=list(rows))).encode(x=x, y=y, color=hue, opacity=clear)
+        return alt.Chart(alt.InlineData(values=list(rows))).encode(x=x, y=y, color=hue, opacity=clear)
 
     told = [alt.Tooltip(field, title=title, format=form) for field, title, form in _tooltip(panel)]
     private = [row for row in means if row["private"]]
@@ -90,8 +90,8 @@ def _tooltip(panel: Panel) -> list[tuple[str, str, Any]]:
 
 def _no_guarantee(apart: Sequence[Mapping[str, Any]], y: alt.Y, axis: "_Axis") -> list[alt.Chart]:
     """A wash behind what has no epsilon, and its means carried across as what to compare with."""
-    wash = alt.Data(values=[{"from": axis.end, "to": axis.domain[1]}])
-    means = alt.Data(values=list(apart))
+    wash = alt.InlineData(values=[{"from": axis.end, "to": axis.domain[1]}])
+    means = alt.InlineData(values=list(apart))
     return [
         alt.Chart(wash).mark_rect(style="quiet", opacity=0.06).encode(x=alt.X("from:Q"), x2="to:Q"),
         alt.Chart(means).mark_rule(style="quiet", strokeDash=[5, 4], opacity=0.5).encode(y=y),
@@ -138,8 +138,8 @@ def _mean(panel: Panel, setting: Setting, axis: _Axis) -> dict[str, Any]:
         "setting": setting.label,
         "series": setting.series,
         "mean": interval.mean if interval else None,
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
+        "low": possible(interval.low, metric=panel.headline) if interval else None,
+        "high": possible(interval.high, metric=panel.headline) if interval else None,
         "interval": in_brackets(interval) or "one seed: none",
         "seeds": len(setting.runs),
         "front": "yes" if setting.label in panel.front else "no",

@@ -113,7 +113,7 @@ class _Report:
             "title": self.title or f"{', '.join(names[:3])}{', ...' * (len(names) > 3)}: privacy and utility",
             "summary": _summary(self.runs, self.panels),
             "contents": _CONTENTS,
-            "answer": [f"{panel.title}: {sentence(panel)}" if several else sentence(panel) for panel in self.panels],
+            "answer": [(panel.title if several else "", sentence(panel)) for panel in self.panels],
             "warnings": differences(self.runs.runs),
             "panels": [
                 {
@@ -150,7 +150,7 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         (
             "privacy_utility",
             "Privacy and utility",
-            "Means over seeds with 95 % intervals (Student's t); faint dots are single seeds. Filled: on the Pareto "
+            "Means over seeds with 95 % intervals (Student's t, drawn within what is possible); faint dots are single seeds. Filled: on the Pareto "
             "front; hollow: another setting has no more epsilon and does better. What has no epsilon stands apart, "
             "and its mean is the dashed line.",
         )

@@ -24,7 +24,7 @@ def seconds(panel: Panel) -> alt.LayerChart | None:
         return None
     where = alt.Scale(domain=[_INSIDE, _OUTSIDE])
     bars = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.InlineData(values=rows))
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             x=alt.X("seconds:Q", title="seconds a run (mean over seeds)", stack="zero"),

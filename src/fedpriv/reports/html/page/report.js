@@ -18,15 +18,18 @@
   const theme = () => (printing ? "light" : choice === "auto" ? (dark.matches ? "dark" : "light") : choice);
 
   // Legends wrap as the figure's width allows; Vega would let them run out of it.
-  const config = (width) => {
+  const config = (width, spec) => {
     const base = themes[theme()];
-    return { ...base, legend: { ...base.legend, columns: Math.max(1, Math.floor((width - 60) / 170)) } };
+    const names = Object.values(spec.datasets ?? {}).flat().map((row) => row.setting ?? row.where ?? "");
+    const longest = Math.max(10, ...names.map((name) => name.length));
+    const entry = 45 + Math.min(7 * longest, base.legend.labelLimit);
+    return { ...base, legend: { ...base.legend, columns: Math.max(1, Math.floor((width - 60) / entry)) } };
   };
 
   async function draw(id) {
     const place = document.getElementById(id);
     const options = {
-      mode: "vega-lite", renderer: "svg", config: config(place.clientWidth), ast: true,
+      mode: "vega-lite", renderer: "svg", config: config(place.clientWidth, figures[id]), ast: true,
       tooltip: { theme: theme() },
       actions: { export: true, source: false, compiled: false, editor: false },
       downloadFileName: place.dataset.name,
