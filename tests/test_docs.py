@@ -11,6 +11,7 @@ import yaml
 from fedpriv.cli import _parser, main
 from fedpriv.config import Config, compose, conf_dir
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InputError, InterruptedRunError
+from fedpriv.sweeps.expansion import Words, grid, probes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -46,13 +47,19 @@ def schema_keys() -> set[str]:
 
 
 def file_keys() -> set[str]:
-    """Keys that only files of conf/ bring, such as data.path."""
-    return {
-        f"{group}.{key}"
-        for group, names in CHOICES.items()
-        for name in names
-        for key in yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text())
-    }
+    """Keys that only files of conf/ bring, such as data.path; and those below them."""
+
+    def nested(value: dict, prefix: str) -> set[str]:
+        below = [nested(inner, f"{prefix}{key}.") for key, inner in value.items() if isinstance(inner, dict)]
+        return {f"{prefix}{key}" for key in value}.union(*below)
+
+    return set().union(
+        *(
+            nested(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text()), f"{group}.")
+            for group, names in CHOICES.items()
+            for name in names
+        )
+    )
 
 
 @pytest.fixture
@@ -80,7 +87,11 @@ def test_a_command_can_be_given_as_written(words, own_folder, monkeypatch, capsy
         return
     arguments = _parser().parse_args(words[1:])
     assert arguments.command is not None
-    if hasattr(arguments, "overrides"):
+    if words[1] == "sweep":
+        asked = Words.of(arguments.overrides)
+        for swept in grid(asked.swept) if asked.sweeper == "basic" else probes(asked.swept):
+            compose([*asked.fixed, *swept], config_dir=None)
+    elif hasattr(arguments, "overrides"):
         own = None if arguments.config_dir is None else own_folder
         assert arguments.config_dir is None or str(arguments.config_dir) == "mine"
         compose(arguments.overrides, config_dir=own)
@@ -135,7 +146,8 @@ def test_keys_and_choices_in_the_text_exist(page):
         if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
             continue
         if equals and key in CHOICES:
-            assert value in CHOICES[key] or value.isupper() or f"# mine/{key}/{value}.yaml" in README, code
+            known = set(value.strip("[]").split(",")) <= CHOICES[key]
+            assert known or value.isupper() or f"# mine/{key}/{value}.yaml" in README, code
         elif "." in key and key.split(".")[0] in groups and f".{key.split('.')[-1]}" not in FILE_TYPES:
             assert key in keys or key in INTERNAL, code
         elif equals:

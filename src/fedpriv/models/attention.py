@@ -82,7 +82,7 @@ class _Transformer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # expanded to every example, as Opacus reads an embedding's first dimension as the batch
-        positions = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+        positions = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
         states = self.norm(self.blocks(self.embedding(x) + self.positions(positions)))
         outputs: torch.Tensor = self.output(states if self.per_position else states.mean(dim=1))
         return outputs

@@ -98,7 +98,7 @@ class LstmLayer(nn.Module):
             before = functional.pad(self._states(x)[:, :-1], (0, 0, 1, 0))
         gates = self.ih(x) + self.hh(before)
         weight = self.hh.weight.detach()
-        state = cell = x.new_zeros(len(x), self.hidden)
+        state = cell = x.new_zeros(x.shape[0], self.hidden)
         states = []
         for gate, value in zip(gates.unbind(1), before.unbind(1), strict=True):
             write, keep, new, show = (gate + functional.linear(state - value, weight)).chunk(4, dim=1)
@@ -109,7 +109,7 @@ class LstmLayer(nn.Module):
 
     def _states(self, x: torch.Tensor) -> torch.Tensor:
         """By torch's fused LSTM."""
-        start = x.new_zeros(1, len(x), self.hidden)
+        start = x.new_zeros(1, x.shape[0], self.hidden)
         weights = (self.ih.weight, self.hh.weight, self.ih.bias, torch.zeros_like(self.ih.bias))
         states: torch.Tensor = torch.lstm(x, (start, start), weights, True, 1, 0.0, self.training, False, True)[0]
         return states

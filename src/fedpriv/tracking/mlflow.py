@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -84,8 +85,8 @@ class MlflowTracker(Callback):
             self._send()
 
     def finished(self, folder: Path, record: RunRecord) -> None:
-        self._catch_up(folder)
-        self._log(numbers(results(record)), step=record.rounds)
+        by_round = self._catch_up(folder)
+        self._log({k: v for k, v in results(record).items() if k not in by_round}, step=record.rounds)
         self._send()
         for file in artifacts(folder):
             self._client.log_artifact(self._run, str(file))
@@ -160,10 +161,13 @@ class MlflowTracker(Callback):
 
     # -- numbers -------------------------------------------------------------------------------------------
 
-    def _catch_up(self, folder: Path) -> None:
-        for row in rounds_so_far(folder):
+    def _catch_up(self, folder: Path) -> set[str]:
+        """Send the rounds that MLflow lacks; returns the names of all numbers by round."""
+        rows = rounds_so_far(folder)
+        for row in rows:
             self._add(row)
         self._send()
+        return {name for row in rows for name in numbers(row)}
 
     def _add(self, row: Mapping[str, Any]) -> None:
         """Buffer a round; one that MLflow has, of this attempt, would show twice."""
@@ -196,21 +200,32 @@ class MlflowTracker(Callback):
             predicted = model(final_model.example)
         example = final_model.example.numpy()
         signature = mlflow.models.infer_signature(example, predicted.numpy())
-        before = mlflow.get_tracking_uri()
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        mlflow.set_tracking_uri(self._uri)
-        try:
-            with mlflow.start_run(run_id=self._run):
-                mlflow.pytorch.log_model(
-                    model,
-                    name="model",
-                    signature=signature,
-                    input_example=example,
-                    pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "numpy")],
-                    metadata={"normalisation": final_model.normalisation},
-                )
-        finally:
-            mlflow.set_tracking_uri(before)
+        with _tracking_uri(self._uri), mlflow.start_run(run_id=self._run):
+            mlflow.pytorch.log_model(
+                model,
+                name="model",
+                signature=signature,
+                input_example=example,
+                serialization_format=_format(model, final_model.example),
+                pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "numpy")],
+                metadata={"normalisation": final_model.normalisation},
+            )
+
+
+@contextmanager
+def _tracking_uri(uri: str | None) -> Iterator[None]:
+    """The process's, for the block; it may be a notebook's that tracks elsewhere."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    if uri is not None:
+        mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        if uri is not None:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
 
 
 def _must_answer(uri: str) -> None:
@@ -224,6 +239,17 @@ def _must_answer(uri: str) -> None:
         pass  # whoever stands before the server has an opinion: it is there
     except (URLError, TimeoutError) as error:
         raise ConnectionError(f"no MLflow server answers at {uri} ({error})") from error
+
+
+def _format(model: Any, example: Any) -> str:
+    """A graph without pickle (pt2), unless the model's own code makes it one for batches of one size only."""
+    from torch.export import Dim, export
+
+    try:
+        export(model, (example,), dynamic_shapes=[{0: Dim.DYNAMIC}])
+    except Exception:
+        return "pickle"
+    return "pt2"
 
 
 def _text(value: Any) -> str:

@@ -49,6 +49,7 @@ class WandbTracker(Callback):
             settings=wandb.Settings(
                 console="off",
                 disable_git=True,
+                host="not told",
                 save_code=False,
                 silent=True,
                 x_disable_machine_info=True,
