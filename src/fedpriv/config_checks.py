@@ -200,10 +200,10 @@ def _check_model(model: dict[str, Any]) -> None:
 
 
 def _check_tracking(tracking: dict[str, Any]) -> None:
-    """Fills in the time that a callback may take; its arguments are checked when it is built."""
+    """Drops what was taken out, and fills in the time that a callback may take; building it checks its arguments."""
+    for name in [name for name, spec in tracking.items() if spec is None]:
+        del tracking[name]
     for name, spec in tracking.items():
-        if spec is None:  # taken out of a choice
-            continue
         if not isinstance(spec, dict):
             raise ConfigError(
                 f"tracking.{name}={spec} must be a callback: a mapping with the key _target_, or null for none."

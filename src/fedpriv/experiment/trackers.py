@@ -15,11 +15,7 @@ def told(experiment: Experiment, reporter: Callback) -> Callback:
     Raises:
         ConfigError: no such target, arguments that it does not take, or an extra that is not installed.
     """
-    trackers = [
-        _isolated(name, spec, experiment)
-        for name, spec in experiment.config.tracking.items()
-        if spec is not None
-    ]
+    trackers = [_isolated(name, spec, experiment) for name, spec in experiment.config.tracking.items()]
     if not trackers:
         return reporter
     return Told(reporter=reporter, trackers=trackers, secret=experiment.noise_is_secret)

@@ -66,7 +66,7 @@ def results(record: RunRecord) -> dict[str, float]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     config: dict[str, Any] = yaml.safe_load(RunFolder(folder).config.read_text(encoding="utf-8"))
     return config
