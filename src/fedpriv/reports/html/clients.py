@@ -160,7 +160,7 @@ def _by_decile(
     ]
     if not rows:
         return None
-    toggled = alt.selection_point(name="shown", fields=["setting"], bind="legend", toggle="true")
+    toggled = alt.selection_point(name=f"shown{panel.key}", fields=["setting"], bind="legend", toggle="true")
     chart = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X(
             "percent:Q",

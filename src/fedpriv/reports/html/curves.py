@@ -45,9 +45,9 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
     if not rows:
         return None
     shown = {row["setting"] for row in rows}
-    toggled = alt.selection_point(name="shown", fields=["setting"], bind="legend", toggle="true")
+    toggled = alt.selection_point(name=f"shown{panel.key}", fields=["setting"], bind="legend", toggle="true")
     hovered = alt.selection_point(
-        name="hovered", fields=["round"], nearest=True, on="pointermove", clear="pointerout", empty=False
+        name=f"hovered{panel.key}", fields=["round"], nearest=True, on="pointermove", clear="pointerout", empty=False
     )
     ends = [min(row["round"] for row in rows), max(row["round"] for row in rows)]
     x = alt.X(

@@ -8,7 +8,7 @@ import altair as alt
 from fedpriv.errors import InputError
 
 from .tables import Table
-from .theme import LIGHT
+from .theme import ON_WHITE
 
 _SCALE = 2  # pixels of a PNG to one of the figure
 
@@ -35,7 +35,7 @@ def export_figures(charts: Mapping[str, alt.LayerChart], folder: Path) -> None:
     for key, chart in charts.items():
         spec = chart.to_dict()
         version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
-        paper = {"vl_version": version, "config": LIGHT | {"background": "white"}}
+        paper = {"vl_version": version, "config": ON_WHITE}
         write(folder / f"{key}.svg", vl_convert.vegalite_to_svg(spec, **paper))
         write(folder / f"{key}.png", vl_convert.vegalite_to_png(spec, scale=_SCALE, **paper))
 

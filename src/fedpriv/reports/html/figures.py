@@ -13,7 +13,7 @@ from .clients import client_clip_rate, client_epsilon, client_metric
 from .curves import epsilon_by_round, learning_curves, train_loss
 from .panels import Panel, panels
 from .privacy_utility import privacy_utility
-from .theme import LIGHT
+from .theme import ON_WHITE
 from .timing import seconds
 
 _WIDTH, _HEIGHT = 640, 330
@@ -49,8 +49,9 @@ def figure(name: str, runs: Iterable[Run]) -> alt.TopLevelMixin:
     if not drawn:
         raise InputError(f"These runs have nothing to draw in {name}.")
     if len(groups) == 1:
-        return drawn[0][1].configure(**LIGHT)
-    return alt.vconcat(*(chart.properties(title=panel.title) for panel, chart in drawn)).configure(**LIGHT)
+        return drawn[0][1].configure(**ON_WHITE)
+    titled = (chart.properties(title=panel.title) for panel, chart in drawn)
+    return alt.vconcat(*titled).resolve_scale(color="independent").configure(**ON_WHITE)
 
 
 def draw(name: str, panel: Panel) -> alt.LayerChart | None:

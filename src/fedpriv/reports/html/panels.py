@@ -90,8 +90,8 @@ class Panel:
 
 
 def panels(runs: Sequence[Run]) -> list[Panel]:
-    """The groups of like runs, each a panel."""
-    groups = comparable(runs)
+    """The groups of like runs, each a panel; that of most runs first."""
+    groups = sorted(comparable(runs), key=lambda group: -len(group.runs))
     return [
         _panel(group.title, list(group.runs), "" if len(groups) == 1 else f"_{n}") for n, group in enumerate(groups, 1)
     ]

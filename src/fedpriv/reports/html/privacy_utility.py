@@ -26,7 +26,7 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     means = [_mean(panel, setting, axis) for setting in settings]
     seeds = [row for setting in settings for row in _seeds(panel, setting, axis)]
     several = len({setting.series for setting in settings}) > 1
-    toggled = alt.selection_point(name="shown", fields=["series"], bind="legend", toggle="true")
+    toggled = alt.selection_point(name=f"shown{panel.key}", fields=["series"], bind="legend", toggle="true")
     x = alt.X(
         "place:Q",
         title=axis.title,

@@ -150,9 +150,9 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         (
             "privacy_utility",
             "Privacy and utility",
-            "Means over seeds with 95 % intervals (Student's t, drawn within what is possible); faint dots are single seeds. Filled: on the Pareto "
-            "front; hollow: another setting has no more epsilon and does better. What has no epsilon stands apart, "
-            "and its mean is the dashed line.",
+            "Means over seeds with 95 % intervals (Student's t, drawn as far as possible values go); faint dots are "
+            "single seeds. Filled: on the Pareto front; hollow: another setting has no more epsilon and does better. "
+            "What has no epsilon stands apart, and its mean is the dashed line.",
         )
     ],
     "curves": [

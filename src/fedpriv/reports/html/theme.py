@@ -11,7 +11,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 def _config(*, ink: str, faint: str, series: list[str], steps: tuple[float, float]) -> dict[str, Any]:
     """Ordered series (epsilons) are steps of plasma, from the first share of it to the second; others have hues."""
     return {
-        "background": None,
+        "background": "transparent",
         "font": _FONT,
         "view": {"stroke": None},
         "range": {"category": series, "ordinal": {"scheme": "plasma", "extent": list(steps)}},
@@ -47,3 +47,5 @@ def _config(*, ink: str, faint: str, series: list[str], steps: tuple[float, floa
 
 LIGHT = _config(ink="#33383f", faint="#c9ced6", series=_SERIES_ON_LIGHT, steps=(0.0, 0.75))
 DARK = _config(ink="#cfd5de", faint="#454c58", series=_SERIES_ON_DARK, steps=(0.42, 1.0))
+ON_WHITE = LIGHT | {"background": "white"}
+"""For files and notebooks, whose paper is not known."""
