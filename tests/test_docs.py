@@ -143,7 +143,7 @@ def test_keys_and_choices_in_the_text_exist(page):
     keys, groups = schema_keys() | file_keys(), set(asdict(Config()))
     for code in inline_code(page.read_text()):
         key, equals, value = code.partition("=")
-        if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
+        if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key) or key.startswith("hydra."):
             continue
         if equals and key in CHOICES:
             known = set(value.strip("[]").split(",")) <= CHOICES[key]

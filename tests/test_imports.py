@@ -52,7 +52,8 @@ ROOMS: dict[str, set[str]] = {
     "experiment": BELOW_RUNTIMES | READERS | {"runtimes", "config", "own_code", "targets"},
     "progress": {"accounting", "records", "reports"},
     "replays": BASICS | {"config", "experiment", "records", "tracking"},
-    "interactive": BASICS | {"config", "experiment", "progress", "records", "replays", "runtimes", "targets"},
+    "interactive": BASICS
+    | {"config", "experiment", "progress", "records", "replays", "runs", "runtimes", "sweeps", "targets"},
     "flower_apps": BASICS | {"config", "experiment", "federation", "progress"},
     "sweeps": BELOW_RUNTIMES | READERS | {"targets"} | GLUE - {"cli", "__main__", "__init__"},
     "cli": BELOW_RUNTIMES | READERS | {"runtimes", "targets"} | GLUE - {"__main__", "__init__"},

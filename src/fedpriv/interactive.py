@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedpriv.config import MODEL_KEYS, check, compose
+from fedpriv.config import MODEL_KEYS, Config, check, compose
 from fedpriv.errors import ConfigError, FedprivError
 from fedpriv.records.run_record import RunRecord
 from fedpriv.runtimes.workers import start_early
@@ -13,6 +13,7 @@ from fedpriv.targets import TARGET
 
 if TYPE_CHECKING:
     from fedpriv.replays import Replayed
+    from fedpriv.runs import Runs
 
 Spec = Any
 """A class or function, or a mapping of ``_target_`` (one, or its dotted name) and its arguments."""
@@ -38,9 +39,52 @@ def run(
         InputError: it cannot be run as asked; nothing was written.
     """
     try:
-        return _run(overrides, config_dir, data=data, partition=partition, model=model, flower=flower)
+        composed = _compose(
+            overrides, config_dir=config_dir, data=data, partition=partition, model=model, flower=flower
+        )
+        return _run(composed)
     except FedprivError as error:
         raise error from None  # the message says it all; Hydra's own would fill a notebook
+
+
+def sweep(
+    *overrides: str,
+    config_dir: Path | None = None,
+    data: Spec = None,
+    partition: Spec = None,
+    model: Spec = None,
+    flower: Spec = None,
+    fail_fast: bool = False,
+) -> "Runs":
+    """Run every combination of values, as ``fedpriv sweep`` does, and return the runs.
+
+    Args:
+        overrides: as of ``run``, with several values where it shall sweep: ``"privacy.epsilon=1,8"``, ``"seed=0,1,2"``.
+        config_dir, data, partition, model, flower: as of ``run``, for all.
+        fail_fast: begin no run after one has failed.
+
+    Returns:
+        Those that ended; ``others`` lists the rest. Failures were printed, each in a line.
+
+    Raises:
+        InputError: one cannot be run as asked; nothing was written.
+        KeyboardInterrupt: interrupted; the same call goes on with it.
+    """
+    from functools import partial
+
+    from rich.console import Console
+
+    from fedpriv import sweeps
+    from fedpriv.runs import find_runs
+
+    composing = partial(_compose, config_dir=config_dir, data=data, partition=partition, model=model, flower=flower)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        swept = sweeps.sweep(overrides, compose=composing, fail_fast=fail_fast, console=console)
+        sweeps.tell(swept, console)
+        return find_runs(swept.folders)
+    except FedprivError as error:
+        raise error from None
 
 
 def replay(path: Path | str, *, keep: Path | str | None = None) -> "Replayed":
@@ -66,9 +110,10 @@ def replay(path: Path | str, *, keep: Path | str | None = None) -> "Replayed":
         return replays.replay(Path(path).expanduser(), keep=scratch, reporter=reporter, tell=reporter.say)
 
 
-def _run(
-    overrides: Sequence[str], config_dir: Path | None, *, data: Spec, partition: Spec, model: Spec, flower: Spec
-) -> RunRecord:
+def _compose(
+    overrides: Sequence[str], *, config_dir: Path | None, data: Spec, partition: Spec, model: Spec, flower: Spec
+) -> Config:
+    """The config of these overrides, with the objects at hand in their places."""
     config = compose(overrides, config_dir=config_dir)
     if data is not None:
         config.data = _spec(data, "data")
@@ -79,8 +124,10 @@ def _run(
         config.model = adaptation | _spec(model, "model")
     if flower is not None:
         config.strategy.flower = _spec(flower, "flower")
+    return check(config, chosen=[])
 
-    check(config, chosen=[])
+
+def _run(config: Config) -> RunRecord:
     start_early(config.workers)
     from contextlib import closing
 

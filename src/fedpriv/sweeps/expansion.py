@@ -28,7 +28,7 @@ class Words:
         Raises:
             ConfigError: an override that is none, or a key of Hydra's that has no effect on a sweep of fedpriv's.
         """
-        hydra, fixed, swept = [], [], []
+        hydra, fixed, swept = list[str](), list[str](), list[str]()
         for text in overrides:
             override = parse(text)
             key = str(override.key_or_group)

@@ -75,7 +75,8 @@ class HydraPlugins:
         """How many the sweeper means to try, where it says so."""
         from omegaconf import OmegaConf
 
-        return OmegaConf.select(self.config, "hydra.sweeper.n_trials")
+        trials = OmegaConf.select(self.config, "hydra.sweeper.n_trials")
+        return trials if isinstance(trials, int) else None
 
 
 def hydra_plugins(words: Words, *, folder: Path, logs: Path) -> HydraPlugins:

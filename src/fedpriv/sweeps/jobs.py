@@ -53,6 +53,9 @@ class JobMaker:
             raise ConfigError(f"{label}: {error}") from None
         if config.workers is None:
             config.workers = self.workers
+        for tracker in config.tracking.values():
+            if swept and tracker.get("parent", "") is None:
+                tracker["parent"] = f"sweep {config.name}"  # the same when it is gone on with, or extended
         return Job(number=number, label=label, config=config)
 
 

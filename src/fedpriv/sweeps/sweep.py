@@ -24,6 +24,7 @@ class Swept:
 
     jobs: tuple[Job, ...]
     states: tuple[JobState, ...]
+    is_search: bool
 
     @property
     def failed(self) -> list[tuple[Job, JobState]]:
@@ -67,4 +68,5 @@ def sweep(overrides: Sequence[str], *, compose: Compose, fail_fast: bool, consol
                 loop.run(distinct(jobs))
             else:
                 search.run(lambda combinations: loop.run(maker.make(combinations, first=len(loop.jobs))))
-        return Swept(jobs=tuple(loop.jobs), states=tuple(board.read(job.number) for job in loop.jobs))
+        states = tuple(board.read(job.number) for job in loop.jobs)
+        return Swept(jobs=tuple(loop.jobs), states=states, is_search=searches)

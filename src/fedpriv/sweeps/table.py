@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedpriv.accounting.printed import rounded_up
-from fedpriv.sweeps.board import Board, JobState
+from fedpriv.sweeps.board import Board, JobState, Status
 from fedpriv.sweeps.jobs import Job
 
 _POLL_SECONDS = 0.5
-_SHOWN_FIRST = ("running", "busy", "failed", "interrupted", "done", "skipped", "waiting")
+_SHOWN_FIRST: tuple[Status, ...] = ("running", "busy", "failed", "interrupted", "done", "skipped", "waiting")
 _COLOURS = {"done": "green", "skipped": "green", "running": "cyan", "busy": "yellow", "failed": "red"}
 
 

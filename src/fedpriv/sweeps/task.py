@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from fedpriv.errors import BusyRunError, FedprivError, InterruptedRunError, in_one_line
 from fedpriv.records.environment import difference, package_versions, source_revision
@@ -65,6 +65,7 @@ class Task:
         return reporter.state
 
 
+@final
 class BoardReporter(Callback):
     """Tells the board how a run goes."""
 
@@ -78,6 +79,7 @@ class BoardReporter(Callback):
         self._ended("skipped", folder, record, notes=trained_by_other_code(record))
 
     def started(self, folder: Path, *, rounds_done: int, last_round: int, notes: list[str]) -> None:
+        notes = [*self.state.notes, *notes]
         self.state = self.state.but(folder=str(folder), round=rounds_done, rounds=last_round, notes=tuple(notes))
         self._board.tell(self._job.number, self.state)
 

@@ -5,9 +5,10 @@ from collections import Counter
 from rich.console import Console
 from rich.markup import escape
 
+from fedpriv.sweeps.board import Status
 from fedpriv.sweeps.sweep import Swept
 
-_SAID = {
+_SAID: dict[Status, str] = {
     "done": "trained",
     "skipped": "done before",
     "failed": "failed",
@@ -29,5 +30,10 @@ def tell(swept: Swept, console: Console) -> None:
         console.print(f"Note: {escape(', '.join(jobs[:2]) + more)}: {escape(note)}")
     for job, state in swept.failed:
         console.print(f"Failed: {escape(job.label)}: {escape(state.error or '')}")
+    if swept.is_search:
+        console.print(
+            "Note: each epsilon is its own run's. It covers no choice among runs: what is published of a search has "
+            "cost more than the run that is chosen."
+        )
     for folder in sorted({folder.parent for folder in swept.folders}):
         console.print(f"Runs: {escape(str(folder))}")
