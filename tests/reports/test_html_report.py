@@ -170,3 +170,14 @@ def test_cells_do_nothing_in_spreadsheets_and_markdown():
     )
     assert table.csv() == "a,b\n'=cmd(),-0.25\nx|y,<b>\n"
     assert table.markdown() == "| a | b |\n| --- | ---: |\n| =cmd() | -0.25 |\n| x\\|y | &lt;b&gt; |\n"
+
+
+def test_the_notebook_example_of_the_page_runs(digits_sweep, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/reports.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(digits_sweep / "sweep", "outputs/digits_sweep")
+    exec(example, {})
+    assert (tmp_path / "report.html").exists()
+    named = re.search(r"names the figures: (.*?)\.\s", page, re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", named)) == set(fedpriv.report.FIGURES)

@@ -53,8 +53,8 @@ def sentence(panel: Panel) -> str:
     if not measured:
         return f"{name} was not measured in these runs."
     private = thinned([s for s in measured if s.epsilon is not None and s.label in panel.front], _MOST_SAID)
-    apart = [setting for setting in measured if setting.epsilon is None][:_MOST_SAID]
-    reached = listed([f"{_mean(s)} {'with' if s.epsilon is None else 'at'} {s.label}" for s in [*private, *apart]])
+    said = [*private, *panel.baselines]
+    reached = listed([f"{_mean(s)} {'with' if s.epsilon is None else 'at'} {s.label}" for s in said])
     sure = _sureness(measured)
     if not private:
         return f"{name} is {reached}; none of these runs has a guarantee. {sure}"
@@ -63,7 +63,7 @@ def sentence(panel: Panel) -> str:
     for kind in _KINDS:
         known = [cost.difference for s in private if (cost := costs.get((s.label, kind))) and cost.difference]
         if len(known) == len(private):
-            lost = listed([f"{sign * difference.interval.mean:.3f}" for difference in known])
+            lost = listed([f"{sign * difference.interval.mean:z.3f}" for difference in known])
             what = "privacy costs" if kind == _KINDS[0] else "noise alone costs"
             return f"{name} is {reached}; so {what} {lost}. {sure}"
     return (

@@ -30,7 +30,7 @@ def metric(value: float | None) -> str:
 
 def change(value: float | None) -> str:
     """A difference, signed."""
-    return "" if value is None else f"{value:+.4f}"
+    return "" if value is None else f"{value:+z.4f}"
 
 
 def p_value(p: float | None) -> str:

@@ -1,7 +1,7 @@
 """What is drawn together: settings whose runs are alike, and those without a guarantee as their baseline."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -74,6 +74,19 @@ class Panel:
     def metric(self) -> str:
         """The headline metric as a person would call it."""
         return self.headline.replace("_", " ")
+
+    def best_first(self, settings: Iterable[Setting]) -> list[Setting]:
+        """By their mean; those where nothing was measured are left out."""
+        measured = [(setting.interval.mean, setting) for setting in settings if setting.interval]
+        return [setting for _, setting in sorted(measured, key=lambda pair: pair[0], reverse=self.higher_is_better)]
+
+    @cached_property
+    def baselines(self) -> tuple[Setting, ...]:
+        """Of each kind of setting without an epsilon the best one."""
+        best: dict[str, Setting] = {}
+        for setting in self.best_first(setting for setting in self.settings if setting.epsilon is None):
+            best.setdefault(setting.budget, setting)
+        return tuple(best.values())
 
     @property
     def runs(self) -> list[Run]:

@@ -10,6 +10,9 @@ import altair as alt
 from .numbers import in_brackets, possible
 from .panels import APART, Panel, Setting, said
 
+MOST_SERIES = 8
+"""Series with a colour of their own in one figure."""
+OTHERS = "others"
 _MOST_TICKS = 9
 _TICKS = [m * 10**e for e in range(-4, 7) for m in (1, 2, 5)]
 
@@ -25,7 +28,9 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     axis = _Axis(settings)
     means = [_mean(panel, setting, axis) for setting in settings]
     seeds = [row for setting in settings for row in _seeds(panel, setting, axis)]
-    several = len({setting.series for setting in settings}) > 1
+    named = _named(panel, settings)
+    for row in (*means, *seeds):
+        row["series"] = row["series"] if row["series"] in named else OTHERS
     toggled = alt.selection_point(name=f"shown{panel.key}", fields=["series"], bind="legend", toggle="true")
     x = alt.X(
         "place:Q",
@@ -35,7 +40,11 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     )
     y = alt.Y("mean:Q", title=panel.metric, scale=alt.Scale(zero=False, nice=True, padding=8))
     # One series is said by the heading; more are named, and a click on a name singles it out.
-    hue = alt.Color("series:N", title=None, legend=alt.Legend() if several else None)
+    found = {row["series"] for row in means}
+    domain = [*(series for series in named if series in found), *({OTHERS} & found)]
+    hue = alt.Color(
+        "series:N", title=None, scale=alt.Scale(domain=domain), legend=alt.Legend() if len(domain) > 1 else None
+    )
     clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
 
     def layer(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
@@ -44,15 +53,16 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     told = [alt.Tooltip(field, title=title, format=form) for field, title, form in _tooltip(panel)]
     private = [row for row in means if row["private"]]
     apart = [row for row in means if not row["private"]]
-    known = [row for row in means if row["low"] is not None]
+    known = [row for row in means if row["low"] is not None and row["series"] != OTHERS]
+    compared = [row for row in apart if row["setting"] in {setting.label for setting in panel.baselines}]
     points = {  # hollow: another setting has no more epsilon and does better
         "dominated": layer([row for row in private if row["front"] == "no"]).mark_point(size=90, strokeWidth=2),
         "apart": layer(apart).mark_point(size=100, filled=True, shape="diamond"),
         "front": layer([row for row in private if row["front"] == "yes"]).mark_point(size=110, filled=True),
     }
     layers = [
-        *(_no_guarantee(apart, y, axis) if apart else []),
-        layer(private).mark_line(strokeWidth=2).encode(order="place:Q"),
+        *(_no_guarantee(compared, y, axis) if apart else []),
+        layer([row for row in private if row["series"] != OTHERS]).mark_line(strokeWidth=2).encode(order="place:Q"),
         layer(seeds)
         .mark_circle(size=36)
         .encode(
@@ -74,6 +84,15 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     drawn = [layer for layer in layers if layer.data.values]
     drawn[-1] = drawn[-1].add_params(toggled)
     return alt.layer(*drawn)
+
+
+def _named(panel: Panel, settings: Sequence[Setting]) -> list[str]:
+    """The series that have a colour: all, or those that hold the best settings, where there are too many."""
+    series = list(dict.fromkeys(setting.series for setting in settings))
+    if len(series) <= MOST_SERIES:
+        return series
+    best = dict.fromkeys(setting.series for setting in panel.best_first(settings))
+    return [name for name in series if name in list(best)[: MOST_SERIES - 1]]
 
 
 def _tooltip(panel: Panel) -> list[tuple[str, str, Any]]:

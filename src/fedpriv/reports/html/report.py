@@ -17,6 +17,7 @@ from .exports import export_figures, export_tables, write
 from .figures import Drawn, draw
 from .guarantees import guarantee_table, in_all_words
 from .panels import Panel, panels
+from .privacy_utility import MOST_SERIES
 from .rendering import render
 from .run_tables import (
     difference_table,
@@ -192,6 +193,10 @@ def _thinned(part: str, panel: Panel) -> str:
         shown < len(panel.settings)
     )
     said += [f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly."] * (most > curves.MOST_ROUNDS)
+    several = len({setting.series for setting in panel.settings}) > MOST_SERIES
+    said += ["Only the best series have a colour; the others are points without a line."] * (
+        part == "answer" and several
+    )
     return " ".join(said)
 
 
