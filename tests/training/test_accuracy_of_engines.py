@@ -10,7 +10,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 SHORT = ("data.test_fraction=0.5", "rounds=12", "model=mlp", "training.lr=0.5", "workers=1")  # 899 test examples
 # noise little enough that so few pairs can tell a point, and enough that clipping and noise shape the steps
 PRIVATE = ("privacy=example", "privacy.epsilon=null", "privacy.noise_multiplier=0.3", "training.local_epochs=2")
-# 60,000 images train, 10,000 test. Three noise seeds of one engine alone differed by 0.19 points, so five pairs can tell
+# 60,000 images train, 10,000 test: noise seeds of one engine alone differ by 0.19 points, so that five pairs can tell
 MNIST = (
     "experiment=fashion_example_dp",
     f"data.root={SHARED}",
