@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedpriv.evaluation import baseline, evaluate_global, spread
+from fedpriv.evaluation import baseline, evaluate_global, in_channels_last, spread
 from fedpriv.training import Classification
 
 PREFIX = "diagnostic_client_accuracy_"
@@ -82,3 +82,42 @@ def test_clients_that_could_not_be_evaluated_are_left_out_of_the_spread():
     assert accuracy_spread(np.array([0.25, np.nan, 0.75])) == accuracy_spread(np.array([0.25, 0.75]))
     assert accuracy_spread(np.array([np.nan])) == {}
     assert accuracy_spread(np.array([])) == {}
+
+
+class Views(nn.Module):
+    """Has its convolution's numbers in the order in which they lie, as `view` wants them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x).view(len(x), -1)
+
+
+class Reads(Views):
+    """Sees another order of numbers in another memory format, and says nothing."""
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y.permute(0, 2, 3, 1).reshape(len(x), -1) if y.stride(1) == 1 else y.flatten(1)
+
+
+def test_images_are_tested_in_channels_last_with_the_same_outputs():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    x = torch.rand(5, 2, 8, 8)
+    expected = model(x)
+    quick = in_channels_last(model, x)
+    assert quick is not model
+    assert quick[0].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(quick(x), expected)
+
+
+@pytest.mark.parametrize("model", [Views(), Reads()])
+def test_a_model_that_looks_at_strides_is_tested_as_it_is(model):
+    assert in_channels_last(model, torch.rand(2, 2, 8, 8)) is model
+
+
+def test_what_is_no_image_is_tested_as_it_is():
+    model = nn.Linear(3, 2)
+    assert in_channels_last(model, torch.rand(2, 3)) is model

@@ -17,7 +17,7 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
 from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
-from fedpriv.evaluation import baseline, evaluate_global, spread
+from fedpriv.evaluation import baseline, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.nodes import make_app
 from fedpriv.experiment.planning import affordable, too_small
@@ -85,6 +85,7 @@ class Attempt:
         }
         self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
+        self.tested_model = in_channels_last(self.model, experiment.data.sample(2).to(experiment.device))
         self.layout = experiment.layout(self.model)
         self.recorder = Recorder(
             folder=folder,
@@ -373,7 +374,7 @@ class Attempt:
         if self.experiment.config.strategy.personal:
             return {}  # the shared layers alone answer nothing
         tested = evaluate_global(
-            self._current_model(),
+            self._loaded(self.tested_model),
             data=self.experiment.data,
             task=self.experiment.task,
             device=self.experiment.device,
@@ -381,9 +382,10 @@ class Attempt:
         self.metrics.update(tested)
         return tested
 
-    def _current_model(self) -> torch.nn.Module:
-        self.layout.load_into(self.model, self.layout.flatten(self.state.optimizer.parameters))
-        return self.model
+    def _loaded(self, model: torch.nn.Module) -> torch.nn.Module:
+        """With the parameters of now."""
+        self.layout.load_into(model, self.layout.flatten(self.state.optimizer.parameters))
+        return model
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -417,7 +419,7 @@ class Attempt:
             self.metrics.update(self._over_clients(grid))
         seconds = self._seconds
         self._checkpoint()
-        save_model(self.folder.model, self._current_model().state_dict())
+        save_model(self.folder.model, self._loaded(self.model).state_dict())
         self.recorder.finish_tables()
         status = "completed" if self.last_round >= self.experiment.config.rounds else "stopped_at_budget"
         self.recorder.decide(status, round=self.state.round)

@@ -3,7 +3,7 @@
 # Orders of magnitude, of one core and a local step: what an example costs whatever the model, and each parameter of it.
 _SECONDS_AN_EXAMPLE = 1e-5
 _SECONDS_A_PARAMETER = 2e-9
-_WORTH_IT = 10.0
+_WORTH_IT = 5.0
 """Seconds of training from which on the two or three that workers take to start are won back."""
 
 
