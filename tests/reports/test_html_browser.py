@@ -70,6 +70,17 @@ def test_every_figure_has_marks_and_nothing_is_wider_than_the_screen(opened, vie
     assert tab.evaluate("document.documentElement.dataset.theme") == scheme
 
 
+def test_no_two_labels_of_the_axis_of_epsilon_lie_on_each_other_on_a_phone(opened):
+    boxes = opened(PHONE).evaluate(
+        "[...document.querySelectorAll('#figure_privacy_utility_1 svg .role-axis-label text')]"
+        ".map(t => t.getBoundingClientRect()).filter(b => b.width > 0).map(b => [b.left, b.right, b.top, b.bottom])"
+    )
+    assert len(boxes) > 5
+    for n, (left, right, top, bottom) in enumerate(boxes):
+        for other in boxes[n + 1 :]:
+            assert right <= other[0] or other[1] <= left or bottom <= other[2] + 1 or other[3] <= top + 1
+
+
 def test_the_toggle_changes_page_and_figures(opened):
     tab = opened()
     paper = "getComputedStyle(document.body).backgroundColor"

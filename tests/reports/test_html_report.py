@@ -5,11 +5,13 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import fedpriv
 from fedpriv.errors import InputError
+from fedpriv.reports.html.cost import significance
 from fedpriv.reports.html.panels import panels, thinned
 from fedpriv.reports.html.tables import Table
 from fedpriv.runs import find_runs
@@ -85,6 +87,15 @@ def test_the_answer_names_every_epsilon_and_what_it_costs(page, sweep):
     means = {setting.label: setting.interval.mean for setting in panel.settings}
     best = max((s for s in panel.settings if s.label in panel.front), key=lambda s: s.epsilon)
     assert f"{means['no privacy'] - means[best.label]:.3f}" in answer
+
+
+def test_the_answer_says_which_costs_are_more_than_luck():
+    p_values = {"epsilon 1": 0.01, "epsilon 4": 0.2, "epsilon 8": None}
+    costs = {label: SimpleNamespace(p_holm=p) for label, p in p_values.items()}
+    assert "significant: only at epsilon 1;" in significance(costs)
+    assert "significant: none;" in significance({"epsilon 4": costs["epsilon 4"]})
+    assert "significant: each;" in significance({"epsilon 1": costs["epsilon 1"]})
+    assert significance({"epsilon 8": costs["epsilon 8"]}) == ""
 
 
 def test_client_epsilons_bound_every_client_and_stay_within_the_guarantee(sweep):

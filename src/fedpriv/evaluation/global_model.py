@@ -33,7 +33,7 @@ def in_channels_last(model: nn.Module, sample: torch.Tensor) -> nn.Module:
     if sample.dim() != 4 or not sample.is_floating_point() or sample.device.type != "cpu":
         return model
     x = torch.rand(sample.shape, generator=torch.Generator().manual_seed(0))
-    copied = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)
+    copied = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         expected = copy.deepcopy(model).eval()(x)
         try:

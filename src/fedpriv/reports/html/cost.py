@@ -4,14 +4,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedpriv.runs.cost import Cost, costs_of_privacy
+from fedpriv.runs.cost import Baseline, Cost, costs_of_privacy
 
 from .numbers import bound, change, in_brackets, listed, metric, p_value
-from .panels import Panel, Setting, thinned
+from .panels import NO_NOISE, NO_PRIVACY, Panel, Setting, thinned
 from .tables import Table
 
 _MOST_SAID = 6
-_KINDS = ("without privacy", "clipped, without noise")
+_KINDS: Mapping[Baseline, str] = {"without privacy": NO_PRIVACY, "clipped, without noise": NO_NOISE}
+"""Baselines, and what figures call them."""
+_SURE = 0.05
 
 
 def cost_table(panel: Panel) -> Table:
@@ -20,9 +22,9 @@ def cost_table(panel: Panel) -> Table:
     kinds = [kind for kind in _KINDS if any(kind == known for _, known in costs)]
     several = len({setting.series for setting in panel.settings}) > 1
     against = [
-        name.format(kind)
+        f"{what} {_KINDS[kind]}"
         for kind in kinds
-        for name in ("against {}", "95 % interval (against {})", "p (against {})", "p by Holm (against {})")
+        for what in ("difference from", "95 % interval of that from", "p by Holm, from")
     ]
     columns = [*(["setting"] if several else []), "epsilon", "seeds", f"mean {panel.metric}", "95 % interval", *against]
     constants = any(run.baseline is not None for run in panel.runs)
@@ -38,7 +40,7 @@ def cost_table(panel: Panel) -> Table:
     return Table(
         key=f"cost_of_privacy{panel.key}",
         caption="The cost of privacy: mean differences over the seeds that two settings share, with a paired t test "
-        "(two-sided; by Holm: adjusted for all tests in this table). Intervals speak of the seeds that vary, of "
+        "(two-sided; by Holm: p adjusted for all tests in this table). Intervals speak of the seeds that vary, of "
         "nothing else.",
         columns=columns,
         rows=rows,
@@ -60,12 +62,13 @@ def sentence(panel: Panel) -> str:
         return f"{name} is {reached}; none of these runs has a guarantee. {sure}"
     costs = _costs(panel)
     sign = -1 if panel.higher_is_better else 1
-    for kind in _KINDS:
-        known = [cost.difference for s in private if (cost := costs.get((s.label, kind))) and cost.difference]
+    for kind, without in _KINDS.items():
+        known = {s.label: cost for s in private if (cost := costs.get((s.label, kind))) and cost.difference}
         if len(known) == len(private):
-            lost = listed([f"{sign * difference.interval.mean:z.3f}" for difference in known])
-            what = "privacy costs" if kind == _KINDS[0] else "noise alone costs"
-            return f"{name} is {reached}; so {what} {lost}. {sure}"
+            means = [cost.difference.interval.mean for cost in known.values() if cost.difference]
+            lost = listed([f"{sign * mean:z.3f}" for mean in means])
+            what = "privacy costs" if without == NO_PRIVACY else "noise alone costs"
+            return f"{name} is {reached}; so {what} {lost}{significance(known)}. {sure}"
     return (
         f"{name} is {reached}. {sure} What privacy costs is not known: not all have a run without it that is like them."
     )
@@ -80,14 +83,18 @@ def _costs(panel: Panel) -> Mapping[tuple[str, str], Cost]:
 
 def _against(cost: Cost | None) -> list[str]:
     if cost is None or cost.difference is None:
-        return ["", "", "", ""]
-    difference = cost.difference
-    return [
-        change(difference.interval.mean),
-        in_brackets(difference.interval),
-        p_value(difference.p_value),
-        p_value(cost.p_holm),
-    ]
+        return ["", "", ""]
+    interval = cost.difference.interval
+    return [change(interval.mean), in_brackets(interval), p_value(cost.p_holm)]
+
+
+def significance(costs: Mapping[str, Cost]) -> str:
+    """Which of these differences are more than luck of the seeds, as far as that was tested."""
+    if all(cost.p_holm is None for cost in costs.values()):
+        return ""
+    sure = [label for label, cost in costs.items() if cost.p_holm is not None and cost.p_holm < _SURE]
+    which = "each" if len(sure) == len(costs) else "none" if not sure else f"only at {listed(sure)}"
+    return f" (significant: {which}; paired t test, p below {_SURE}, adjusted for all tests here)"
 
 
 def _sureness(settings: list[Setting]) -> str:

@@ -9,6 +9,7 @@ from .colours import hues
 from .numbers import possible
 from .panels import Panel, Setting, thinned
 from .rounds import by_round
+from .scales import value_scale
 
 MOST_CURVES = 10
 """Settings in one figure: more colours are not told apart."""
@@ -58,12 +59,13 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
         color=hues(drawn(panel), named=shown),
     )
     clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
-    y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=bound, padding=0 if bound else 4))
-    ribbon = chart.mark_area().encode(
+    scale = alt.Scale(zero=True, padding=0) if bound else _scale(rows, column)
+    y = alt.Y("mean:Q", title=title, scale=scale, axis=alt.Axis(format="~g"))
+    ribbon = chart.mark_area(clip=True).encode(
         y=alt.Y("low:Q", title=title), y2="high:Q", opacity=alt.condition(toggled, alt.value(0.16), alt.value(0.02))
     )
     ribbons = [ribbon.transform_filter("isValid(datum.low)")] if any(row["low"] is not None for row in rows) else []
-    line = chart.mark_line(strokeWidth=2, interpolate="step-after" if bound else "linear").encode(
+    line = chart.mark_line(clip=True, strokeWidth=2, interpolate="step-after" if bound else "linear").encode(
         y=y, opacity=clear, strokeDash=alt.condition("datum.private", alt.value([1, 0]), alt.value([6, 3]))
     )
     tooltip = [
@@ -73,7 +75,7 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
         *([] if bound else [alt.Tooltip("interval:N", title="95 % interval")]),
         alt.Tooltip("seeds:Q", title="seeds"),
     ]
-    points = chart.mark_point(filled=True, size=55).encode(
+    points = chart.mark_point(clip=True, filled=True, size=55).encode(
         y=y,
         opacity=alt.condition(hovered, alt.value(1), alt.value(0)),
         tooltip=tooltip,
@@ -85,6 +87,14 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
         .transform_filter(hovered)
     )
     return alt.layer(*ribbons, line.add_params(toggled), ruler, points.add_params(hovered))
+
+
+def _scale(rows: Sequence[Mapping[str, Any]], column: str) -> alt.Scale:
+    curves: dict[str, list[float]] = {}
+    for row in rows:
+        curves.setdefault(row["setting"], []).append(row["mean"])
+    ends = [(row["mean"], row["mean"]) if row["low"] is None else (row["low"], row["high"]) for row in rows]
+    return value_scale(ends, typical=[(min(means), max(means)) for means in curves.values()], metric=column)
 
 
 def _row(setting: Setting, point: Mapping[str, Any], column: str) -> dict[str, Any]:

@@ -19,8 +19,12 @@ def in_brackets(interval: Interval | None) -> str:
 
 def possible(value: float | None, *, metric: str) -> float | None:
     """An interval's end as it is drawn: no share lies outside of 0 and 1, whatever Student's t says."""
-    is_share = metric.removeprefix("test_") in _SHARES
-    return min(max(value, 0.0), 1.0) if is_share and value is not None else value
+    return min(max(value, 0.0), 1.0) if is_share(metric) and value is not None else value
+
+
+def is_share(metric: str) -> bool:
+    """Whether its values are between 0 and 1."""
+    return metric.removeprefix("test_") in _SHARES
 
 
 def metric(value: float | None) -> str:

@@ -143,7 +143,7 @@ def thinned(items: Sequence[T], most: int) -> Sequence[T]:
 
 def _panel(title: str, runs: Sequence[Run], suffix: str) -> Panel:
     found = grouped(runs)
-    found.sort(key=lambda setting: (setting.epsilon is None, setting.epsilon or 0.0))
+    found.sort(key=_place)
     labels: set[str] = set()
     settings = []
     for each in found:
@@ -163,6 +163,11 @@ def _panel(title: str, runs: Sequence[Run], suffix: str) -> Panel:
         headline=first.headline,
         higher_is_better=first.higher_is_better,
     )
+
+
+def _place(setting: Grouped) -> tuple[bool, float]:
+    epsilon = setting.epsilon
+    return epsilon is None, APART.index(_budget(setting)) if epsilon is None else epsilon
 
 
 def _budget(setting: Grouped) -> str:

@@ -9,6 +9,7 @@ import altair as alt
 
 from .numbers import in_brackets, possible
 from .panels import APART, Panel, Setting, said
+from .scales import value_scale
 
 MOST_SERIES = 8
 """Series with a colour of their own in one figure."""
@@ -38,7 +39,7 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
         scale=alt.Scale(type="log", domain=axis.domain, nice=False),
         axis=alt.Axis(values=axis.ticks, labelExpr=axis.labels, grid=False, labelOverlap=False),
     )
-    y = alt.Y("mean:Q", title=panel.metric, scale=alt.Scale(zero=False, nice=True, padding=8))
+    y = alt.Y("mean:Q", title=panel.metric, scale=_scale(means, seeds, panel.headline))
     # One series is said by the heading; more are named, and a click on a name singles it out.
     found = {row["series"] for row in means}
     domain = [*(series for series in named if series in found), *({OTHERS} & found)]
@@ -134,11 +135,17 @@ class _Axis:
         self.ticks = [*ticks[:: math.ceil(len(ticks) / _MOST_TICKS) or 1], *self.places.values()]
         self.title = "epsilon (log scale)"
         self.labels = "format(datum.value, '~g')"
-        for budget, place in self.places.items():
-            self.labels = f"abs(datum.value - {place}) < {place * 1e-6} ? '{budget}' : {self.labels}"
+        for budget, place in self.places.items():  # a line a word: phones are narrow
+            self.labels = f"abs(datum.value - {place}) < {place * 1e-6} ? split('{budget}', ' ') : {self.labels}"
 
     def place(self, setting: Setting, epsilon: float | None) -> float:
         return self.places[setting.budget] if epsilon is None else max(epsilon, self._low)
+
+
+def _scale(means: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]], metric: str) -> alt.Scale:
+    ends = [(row["value"], row["value"]) for row in seeds]
+    ends += [(row["low"], row["high"]) for row in means if row["low"] is not None]
+    return value_scale(ends, typical=[], metric=metric)
 
 
 def _far_apart(epsilons: Sequence[float]) -> bool:

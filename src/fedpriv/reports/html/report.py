@@ -159,7 +159,11 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "curves": [
         ("learning_curves", "Learning curves", "Means over seeds; ribbons are 95 % intervals. Dashed: no guarantee."),
         ("epsilon_by_round", "Epsilon spent", "The most over seeds: an upper bound while training, exact at the end."),
-        ("train_loss", "Training loss", "A diagnostic: from training data, covered by no guarantee."),
+        (
+            "train_loss",
+            "Training loss",
+            "A diagnostic: from training data, covered by no guarantee. What diverges leaves the figure.",
+        ),
     ],
     "clients": [
         (

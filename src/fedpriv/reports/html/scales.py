@@ -1,0 +1,33 @@
+"""How far an axis of measured values goes."""
+
+from collections.abc import Sequence
+from statistics import median
+
+import altair as alt
+
+from .numbers import is_share
+
+_ROOM = 0.04  # of the height, above and below
+_BEYOND = 2.0  # heights of a typical curve
+
+
+Ends = Sequence[tuple[float, float]]
+
+
+def value_scale(ends: Ends, *, typical: Ends, metric: str) -> alt.Scale:
+    """The scale of an axis: a share stays within 0 and 1, and what diverged does not flatten the rest.
+
+    Args:
+        ends: lowest and highest of everything that is drawn, an interval each.
+        typical: lowest and highest of each curve; the axis ends two heights beyond their medians. Empty: it shows
+            everything.
+    """
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if typical and (height := _BEYOND * median(top - bottom for bottom, top in typical)) > 0:
+        low = max(low, median(bottom for bottom, _ in typical) - height)
+        high = min(high, median(top for _, top in typical) + height)
+    room = _ROOM * (high - low or abs(high) or 1.0)
+    low, high = low - room, high + room
+    if is_share(metric):
+        low, high = max(low, 0.0), min(high, 1.0)
+    return alt.Scale(domain=[low, high], nice=True, zero=False)
