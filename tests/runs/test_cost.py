@@ -34,6 +34,17 @@ def test_a_baseline_differs_in_nothing_but_privacy(new_run):
     assert (cost.difference.p_value, cost.p_holm) == (None, None)  # one seed
 
 
+def test_the_baseline_without_privacy_is_the_best_that_was_tuned(new_run):
+    plain = {"privacy.mechanism": "none"}
+    private = new_run({"training.lr": 0.5}, value=0.7)
+    diverged = new_run({**plain, "training.lr": 0.5}, guarantee=None, value=0.1)
+    best = new_run({**plain, "training.lr": 0.1}, guarantee=None, value=0.9)
+    other_problem = new_run({**plain, "partition.alpha": 100.0}, guarantee=None, value=0.95)
+    (cost,) = costs_of_privacy(settings([private, diverged, best, other_problem]))
+    assert cost.baseline.runs == (best,)
+    assert cost.difference.interval.mean == pytest.approx(-0.2)
+
+
 def test_what_has_no_noise_is_the_partner_of_every_noise_seed(new_run):
     private = [new_run({"seeds.noise": n}, value=value) for n, value in ((1, 0.5), (2, 0.7))]
     plain = new_run({"privacy.mechanism": "none"}, guarantee=None, value=0.9)

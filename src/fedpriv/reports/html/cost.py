@@ -24,7 +24,7 @@ def cost_table(panel: Panel) -> Table:
     against = [
         f"{what} {_KINDS[kind]}"
         for kind in kinds
-        for what in ("difference from", "95 % interval of that from", "p by Holm, from")
+        for what in ("difference from", "95 % interval, from", "p by Holm, from")
     ]
     columns = [*(["setting"] if several else []), "epsilon", "seeds", f"mean {panel.metric}", "95 % interval", *against]
     constants = any(run.baseline is not None for run in panel.runs)

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from .colours import hues
-from .numbers import possible
+from .numbers import is_share, possible
 from .panels import Panel, Setting, thinned
 from .rounds import by_round
 from .scales import value_scale
@@ -93,8 +93,9 @@ def _scale(rows: Sequence[Mapping[str, Any]], column: str) -> alt.Scale:
     curves: dict[str, list[float]] = {}
     for row in rows:
         curves.setdefault(row["setting"], []).append(row["mean"])
-    ends = [(row["mean"], row["mean"]) if row["low"] is None else (row["low"], row["high"]) for row in rows]
-    return value_scale(ends, typical=[(min(means), max(means)) for means in curves.values()], metric=column)
+    ends = [(min(means), max(means)) for means in curves.values()]
+    ribbons = [(row["low"], row["high"]) for row in rows if row["low"] is not None] if is_share(column) else []
+    return value_scale([*ends, *ribbons], typical=ends, metric=column)
 
 
 def _row(setting: Setting, point: Mapping[str, Any], column: str) -> dict[str, Any]:

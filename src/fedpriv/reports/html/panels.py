@@ -150,7 +150,7 @@ def _panel(title: str, runs: Sequence[Run], suffix: str) -> Panel:
         budget = _budget(each)
         series = (_ANY_PRIVACY if each.epsilon is None else _BUDGET).sub("", each.label).strip()
         series = "" if series == "all alike" else series
-        label = f"{budget}, {series}" if series else budget
+        label = f"{budget} ({series})" if series else budget
         if label in labels:  # of one epsilon, but not of one target
             label = f"{label} ({each.label})"
         labels.add(label)
