@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import fedpriv
 from fedpriv.config import compose
 from fedpriv.errors import InterruptedRunError
 from fedpriv.experiment import resume
@@ -111,6 +112,23 @@ def test_a_sweep_s_runs_hang_below_one_parent_with_metrics_by_round(address, run
         assert 0 < one.record.guarantee["epsilon"] <= float(run.data.params["privacy.epsilon"])
         files = {file.path for file in client(address).list_artifacts(run.info.run_id)}
         assert files >= {"config.yaml", "run.json", "guarantee.json", "guarantee.md", "ledger.jsonl", "rounds.parquet"}
+
+
+def test_a_sweep_makes_a_parent_of_its_name_and_trains_nothing_twice(address, tmp_path):
+    words = ["experiment=digits_smoke", *tracked(address, "swept"), "tracking.mlflow.log_model=false"]
+    words += ["seed=0,1", "workers=1", f"output_dir={tmp_path}"]
+    for _ in range(2):  # the second time all are done, and MLflow has them
+        swept = fedpriv.sweep(*words)
+        found = runs(address, "swept")
+        (parent,) = [run for run in found if "fedpriv.parent" in run.data.tags]
+        assert parent.info.run_name == "sweep swept"
+        children = {run.data.tags["fedpriv.run_id"]: run for run in found if run is not parent}
+        assert set(children) == {run.record.run_id for run in swept}
+        for run in swept:
+            child = children[run.record.run_id]
+            assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+            accuracy = list(zip(run.rounds["round"].to_pylist(), run.rounds["test_accuracy"].to_pylist(), strict=True))
+            assert history(address, child, "test_accuracy") == accuracy
 
 
 @pytest.mark.parametrize("model", ["logistic", "mlp"])
