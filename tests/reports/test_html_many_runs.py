@@ -82,7 +82,7 @@ def test_five_hundred_runs_make_a_small_page_that_says_what_it_leaves_out(comman
     assert told.out == "500 runs: report.html\n"
     assert page.stat().st_size < 15e6
     text = page.read_text()
-    assert "settings are drawn, spread evenly" in text
+    assert "settings: the Pareto front and the best without a guarantee" in text
     assert "At most 160 rounds of each are drawn" in text
     with capsys.disabled():
         print(f"\n500 runs: {took:.1f} s, {page.stat().st_size / 1e6:.2f} MB")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .client_epsilons import client_epsilons
 from .colours import hues
 from .numbers import bound
-from .panels import Panel, Setting, thinned
+from .panels import Panel, Setting
 from .tables import Table
 
 _MOST_SETTINGS = 8
@@ -188,4 +188,4 @@ def _by_decile(
 
 def shown(panel: Panel) -> Sequence[Setting]:
     """The settings whose clients are drawn."""
-    return thinned(panel.settings, _MOST_SETTINGS)
+    return panel.foremost(_MOST_SETTINGS)

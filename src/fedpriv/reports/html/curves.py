@@ -11,7 +11,7 @@ from .panels import Panel, Setting, thinned
 from .rounds import by_round
 from .scales import value_scale
 
-MOST_CURVES = 10
+_MOST_CURVES = 8
 """Settings in one figure: more colours are not told apart."""
 MOST_ROUNDS = 160
 
@@ -32,8 +32,8 @@ def epsilon_by_round(panel: Panel) -> alt.LayerChart | None:
 
 
 def drawn(panel: Panel) -> Sequence[Setting]:
-    """The settings whose curves are drawn: all, or as many as can be told apart, spread evenly."""
-    return thinned(panel.settings, MOST_CURVES)
+    """The settings whose curves are drawn."""
+    return panel.foremost(_MOST_CURVES)
 
 
 def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:

@@ -1,14 +1,14 @@
 """A report's tables and figures as files of their own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import altair as alt
 
 from fedpriv.errors import InputError
 
+from .figures import Drawn
 from .tables import Table
-from .theme import ON_WHITE
 
 _SCALE = 2  # pixels of a PNG to one of the figure
 
@@ -24,7 +24,7 @@ def export_tables(tables: Iterable[Table], folder: Path) -> None:
         write(folder / f"{table.key}.md", table.markdown())
 
 
-def export_figures(charts: Mapping[str, alt.LayerChart], folder: Path) -> None:
+def export_figures(figures: Iterable[Drawn], folder: Path) -> None:
     """Each as ``KEY.png`` and ``KEY.svg``, on white paper; no browser is needed.
 
     Raises:
@@ -32,10 +32,10 @@ def export_figures(charts: Mapping[str, alt.LayerChart], folder: Path) -> None:
     """
     import vl_convert
 
-    for key, chart in charts.items():
-        spec = chart.to_dict()
+    for figure in figures:
+        key, spec = figure.key.removeprefix("figure_"), figure.chart.to_dict()
         version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
-        paper = {"vl_version": version, "config": ON_WHITE}
+        paper = {"vl_version": version, "config": figure.on_white}
         write(folder / f"{key}.svg", vl_convert.vegalite_to_svg(spec, **paper))
         write(folder / f"{key}.png", vl_convert.vegalite_to_png(spec, scale=_SCALE, **paper))
 

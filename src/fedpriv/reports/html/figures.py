@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import altair as alt
 
@@ -13,7 +14,7 @@ from .clients import client_clip_rate, client_epsilon, client_metric
 from .curves import epsilon_by_round, learning_curves, train_loss
 from .panels import Panel, panels
 from .privacy_utility import privacy_utility
-from .theme import ON_WHITE
+from .theme import on_white
 from .timing import seconds
 
 _WIDTH, _HEIGHT = 640, 330
@@ -49,9 +50,9 @@ def figure(name: str, runs: Iterable[Run]) -> alt.TopLevelMixin:
     if not drawn:
         raise InputError(f"These runs have nothing to draw in {name}.")
     if len(groups) == 1:
-        return drawn[0][1].configure(**ON_WHITE)
+        return drawn[0][1].configure(**on_paper(groups))
     titled = (chart.properties(title=panel.title) for panel, chart in drawn)
-    return alt.vconcat(*titled).resolve_scale(color="independent").configure(**ON_WHITE)
+    return alt.vconcat(*titled).resolve_scale(color="independent").configure(**on_paper(groups))
 
 
 def draw(name: str, panel: Panel) -> alt.LayerChart | None:
@@ -60,11 +61,17 @@ def draw(name: str, panel: Panel) -> alt.LayerChart | None:
     return None if chart is None else chart.properties(width=_WIDTH, height=_HEIGHT)
 
 
+def on_paper(panels: Iterable[Panel]) -> dict[str, Any]:
+    """The look of figures of these panels in files and notebooks."""
+    return on_white((setting.label for panel in panels for setting in panel.settings), width=_WIDTH)
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of a report."""
+    """A figure of a report; ``on_white`` is its look in a file."""
 
     key: str
     title: str
     caption: str
     chart: alt.LayerChart
+    on_white: Mapping[str, Any]

@@ -93,6 +93,13 @@ class Panel:
         """All of them."""
         return [run for setting in self.settings for run in setting.runs]
 
+    def foremost(self, most: int) -> Sequence[Setting]:
+        """All settings, or, where they are more, those on the Pareto front and the best baselines."""
+        if len(self.settings) <= most:
+            return self.settings
+        compared = {setting.label for setting in self.baselines}
+        return thinned([s for s in self.settings if s.label in self.front or s.label in compared], most)
+
     @cached_property
     def front(self) -> frozenset[str]:
         """Labels of the settings on the Pareto front of epsilon and mean."""

@@ -14,7 +14,7 @@ from . import clients, curves
 from .best import best_run
 from .cost import cost_table, sentence
 from .exports import export_figures, export_tables, write
-from .figures import Drawn, draw
+from .figures import Drawn, draw, on_paper
 from .guarantees import guarantee_table, in_all_words
 from .panels import Panel, panels
 from .privacy_utility import MOST_SERIES
@@ -68,7 +68,7 @@ def write_report(
     if tables is not None:
         export_tables(report.tables, tables)
     if figures is not None:
-        export_figures({figure.key.removeprefix("figure_"): figure.chart for figure in report.figures}, figures)
+        export_figures(report.figures, figures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,21 +186,21 @@ def _figures(part: str, panel: Panel) -> Iterator[Drawn]:
     for name, title, caption in _PARTS[part]:
         chart = draw(name, panel)
         if chart is not None:
-            yield Drawn(f"figure_{name}{panel.key}", title, f"{caption} {_thinned(part, panel)}".strip(), chart)
+            caption = f"{caption} {_thinned(part, panel)}".strip()
+            yield Drawn(f"figure_{name}{panel.key}", title, caption, chart, on_paper([panel]))
 
 
 def _thinned(part: str, panel: Panel) -> str:
     """Says it, where a figure does not show all."""
     shown = {"curves": len(curves.drawn(panel)), "clients": len(clients.shown(panel))}.get(part, len(panel.settings))
-    most = max((run.rounds.num_rows for run in panel.runs[:1]), default=0) if part == "curves" else 0
-    said = [f"{shown} of {len(panel.settings)} settings are drawn, spread evenly; the tables have all."] * (
-        shown < len(panel.settings)
-    )
-    said += [f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly."] * (most > curves.MOST_ROUNDS)
-    several = len({setting.series for setting in panel.settings}) > MOST_SERIES
-    said += ["Only the best series have a colour; the others are points without a line."] * (
-        part == "answer" and several
-    )
+    most = max(run.rounds.num_rows for run in panel.runs) if part == "curves" else 0
+    said = []
+    if shown < len(panel.settings):
+        said.append(f"{shown} of {len(panel.settings)} settings: the Pareto front and the best without a guarantee.")
+    if most > curves.MOST_ROUNDS:
+        said.append(f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly.")
+    if part == "answer" and len({setting.series for setting in panel.settings}) > MOST_SERIES:
+        said.append("Only the best series have a colour; the others are points without a line.")
     return " ".join(said)
 
 
