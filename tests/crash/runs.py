@@ -176,7 +176,7 @@ class Result:
             ledger=sha256(folder / "ledger.jsonl"),
             metrics=json.dumps(record["metrics"], sort_keys=True),
             guarantee=json.dumps([record["status"], record["guarantee"]], sort_keys=True),
-            rounds=repr(read_table(folder, "rounds").drop_columns(["seconds"]).to_pydict()),
+            rounds=repr(read_table(folder, "rounds").drop_columns(["seconds", "seconds_testing"]).to_pydict()),
             clients=repr(read_table(folder, "clients").to_pydict()),
         )
 

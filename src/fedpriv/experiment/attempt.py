@@ -353,6 +353,7 @@ class Attempt:
     def _after_round(self, outcome: RoundOutcome) -> None:
         for client, failure in sorted(outcome.failures.items()):
             self.recorder.decide("client_failed", round=outcome.round, client=client, failure=failure)
+        trained = time.monotonic()
         tested = self._test(outcome.round)
         now = time.monotonic()
         row = round_row(
@@ -361,6 +362,7 @@ class Attempt:
             epsilon=self.meter.upper_bound() if self.recorder.entries else None,
             attempt=self.state.attempt,
             seconds=now - self._round_began,
+            seconds_testing=now - trained,
         )
         self._round_began = now
         self.recorder.add_round(row, client_columns(outcome))

@@ -141,13 +141,20 @@ def client_columns(outcome: RoundOutcome) -> dict[str, Any]:
 
 
 def round_row(
-    outcome: RoundOutcome, *, tested: Mapping[str, float], epsilon: float | None, attempt: int, seconds: float
+    outcome: RoundOutcome,
+    *,
+    tested: Mapping[str, float],
+    epsilon: float | None,
+    attempt: int,
+    seconds: float,
+    seconds_testing: float,
 ) -> dict[str, Any]:
     """A row of the rounds table.
 
     Args:
         tested: global test metrics, where this round was tested.
         epsilon: an upper bound on what has been spent; None where nothing is claimed.
+        seconds: of the whole round, ``seconds_testing`` of them for the global test.
     """
     return {
         "round": outcome.round,
@@ -161,6 +168,7 @@ def round_row(
         **tested,
         "attempt": attempt,
         "seconds": seconds,
+        "seconds_testing": seconds_testing,
     }
 
 

@@ -22,7 +22,7 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
         "execution.worker_pids",
         "execution.attempts",
     ),
-    "rounds.parquet": ("seconds",),
+    "rounds.parquet": ("seconds", "seconds_testing"),
     "checkpoint": ("seconds", "environment"),
 }
 LEFT_OUT_IF_INTERRUPTED: Mapping[str, tuple[str, ...]] = {

@@ -4,9 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from fedpriv.runs import Run
 from fedpriv.runs.statistics import mean_interval
+
+
+def column_of(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    """The finite numbers of a column; none where there is no such column."""
+    if name not in table.column_names:
+        return np.empty(0)
+    values = np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
+    return values[np.isfinite(values)]
 
 
 def by_round(runs: Sequence[Run], *, column: str, most: bool) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from fedpriv.runs.settings import choices, flat, swept_keys
 from .numbers import bound, metric, seconds
 from .numbers import setting as config_value
 from .panels import Panel, each_run, each_setting
+from .rounds import column_of
 from .tables import Cell, Link, Table
 
 
@@ -90,7 +91,8 @@ def seconds_table(panels: Sequence[Panel]) -> Table:
         "setting",
         "runs",
         "seconds a run",
-        "in rounds",
+        "training",
+        "global tests",
         "outside of rounds",
         "slowest round",
         "seconds a round",
@@ -100,8 +102,9 @@ def seconds_table(panels: Sequence[Panel]) -> Table:
     rows = []
     for setting in each_setting(panels):
         total = [run.record.seconds for run in setting.runs]
-        rounds = [_round_seconds(run) for run in setting.runs]
-        inside = [float(each.sum()) for each in rounds]
+        rounds = [column_of(run.rounds, "seconds") for run in setting.runs]
+        inside = float(np.mean([each.sum() for each in rounds]))
+        testing = float(np.mean([column_of(run.rounds, "seconds_testing").sum() for run in setting.runs]))
         longest = [float(each.max()) for each in rounds if len(each)]
         typical = [float(np.median(each)) for each in rounds if len(each)]
         rows.append(
@@ -109,8 +112,9 @@ def seconds_table(panels: Sequence[Panel]) -> Table:
                 setting.label,
                 str(len(setting.runs)),
                 seconds(float(np.mean(total))),
-                seconds(float(np.mean(inside))),
-                seconds(max(0.0, float(np.mean(total) - np.mean(inside)))),
+                seconds(inside - testing),
+                seconds(testing),
+                seconds(max(0.0, float(np.mean(total)) - inside)),
                 seconds(max(longest, default=None)),
                 seconds(float(np.mean(typical)) if typical else None),
                 _one_of(str((run.record.extra.get("training") or {}).get("engine", "")) for run in setting.runs),
@@ -119,8 +123,7 @@ def seconds_table(panels: Sequence[Panel]) -> Table:
         )
     return Table(
         key="seconds",
-        caption="Means over seeds. Rounds include their global evaluation; outside of them: setup between rounds, and "
-        "the last evaluation.",
+        caption="Means over seeds. Outside of rounds: workers' start, the last evaluation, files.",
         columns=columns,
         rows=rows,
         numbers=frozenset(columns) - {"setting", "engine"},
@@ -140,14 +143,6 @@ def environment_table(runs: Sequence[Run]) -> Table:
         for name, counts in found.items()
     ]
     return Table(key="environment", caption="", columns=["what", "version"], rows=rows, numbers=frozenset())
-
-
-def _round_seconds(run: Run) -> np.ndarray:
-    table = run.rounds
-    if "seconds" not in table.column_names:
-        return np.empty(0)
-    values = np.asarray(table["seconds"].to_numpy(zero_copy_only=False), dtype=np.float64)
-    return values[np.isfinite(values)]
 
 
 def _one_of(values: Iterable[str]) -> str:

@@ -3,26 +3,25 @@
 import altair as alt
 import numpy as np
 
-from .panels import Panel, thinned
+from .panels import Panel, Setting, thinned
+from .rounds import column_of
 
 _MOST_SETTINGS = 24
-_INSIDE, _OUTSIDE = "in rounds", "outside of rounds"
+_TRAINING, _TESTING, _OUTSIDE = "training", "global tests", "outside of rounds"
 
 
 def seconds(panel: Panel) -> alt.LayerChart | None:
-    """Mean seconds of a setting's runs, in rounds and outside of them."""
+    """Mean seconds of a setting's runs: what trains, what tests, and the rest."""
     rows = []
     settings = [s for s in thinned(panel.settings, _MOST_SETTINGS) if any(run.record.seconds for run in s.runs)]
     for setting in settings:
-        inside = float(np.mean([sum(run.rounds["seconds"].to_pylist()) for run in setting.runs]))
+        inside, testing = (_mean_sum(setting, column) for column in ("seconds", "seconds_testing"))
         total = float(np.mean([run.record.seconds for run in setting.runs]))
-        rows += [
-            {"setting": setting.label, "where": _INSIDE, "seconds": inside},
-            {"setting": setting.label, "where": _OUTSIDE, "seconds": max(0.0, total - inside)},
-        ]
+        parts = {_TRAINING: inside - testing, _TESTING: testing, _OUTSIDE: total - inside}
+        rows += [{"setting": setting.label, "where": w, "seconds": max(0.0, s)} for w, s in parts.items()]
     if not rows:
         return None
-    where = alt.Scale(domain=[_INSIDE, _OUTSIDE])
+    where = alt.Scale(domain=[_TRAINING, _TESTING, _OUTSIDE])
     bars = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_bar(cornerRadiusEnd=2)
@@ -38,3 +37,7 @@ def seconds(panel: Panel) -> alt.LayerChart | None:
         )
     )
     return alt.layer(bars)
+
+
+def _mean_sum(setting: Setting, column: str) -> float:
+    return float(np.mean([column_of(run.rounds, column).sum() for run in setting.runs]))
