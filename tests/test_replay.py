@@ -398,7 +398,7 @@ def test_the_command_says_what_differs_and_exits_with_1(run_digits, command, cop
     outcome = command("replay", str(folder))
     assert outcome.code == 1
     assert "DIFFERS   model.safetensors: tensor" in outcome.out
-    assert "left out  notes.txt: no run writes it" in outcome.out
+    assert "left out  notes.txt: not part of the result" in outcome.out
     assert "round 3/3" in outcome.out
     assert outcome.out.rstrip().endswith("DIFFERENT: 1 of 10 files did not come out the same.")
 

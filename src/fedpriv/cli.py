@@ -156,7 +156,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt as error:
         again = [f"--config-dir={arguments.config_dir}"] if arguments.config_dir else []
         again += ["--fail-fast"] if arguments.fail_fast else []
-        command = shlex.join([*again, *arguments.overrides])
+        # what has ended is not to be trained again
+        command = shlex.join([*again, *(text for text in arguments.overrides if not text.startswith("force="))])
         raise InterruptedRunError(f"Interrupted. Go on with: fedpriv sweep {command}") from error
     tell(swept, console)
     return 1 if swept.failed else 0

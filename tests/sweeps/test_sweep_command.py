@@ -101,6 +101,28 @@ def test_fail_fast_begins_no_other(command, tmp_path):
     assert records(tmp_path) == {}
 
 
+def test_a_job_that_cannot_say_a_word_is_started_twice_and_no_more(command, tmp_path, monkeypatch):
+    from fedpriv.sweeps.board import Board
+
+    tell = Board.tell
+    monkeypatch.setattr(Board, "tell", lambda board, number, state: number == 1 or tell(board, number, state))
+    ended = command("sweep", *TINY, NOISES)
+    assert ended.code == 1
+    assert "2 runs: 1 trained, 1 failed" in ended.out
+    assert "Failed: privacy.noise_multiplier=2: its process ended without a word" in ended.out
+
+
+def test_how_to_go_on_does_not_train_again_what_is_done(command, tmp_path, monkeypatch):
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedpriv.experiment.run", interrupt)
+    ended = command("sweep", *TINY, NOISES, "force=true")
+    assert ended.code == 130
+    assert "Go on with: fedpriv sweep" in ended.err
+    assert "force" not in ended.err
+
+
 def test_a_run_of_other_code_is_told(command, tmp_path):
     command("sweep", *TINY, "privacy.noise_multiplier=1")
     [path] = tmp_path.glob("outputs/*/*/run.json")

@@ -1,8 +1,10 @@
 """What a run tells callbacks, and that no callback can change or end it."""
 
 import random
+import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from fedpriv.errors import ConfigError, InterruptedRunError
 from fedpriv.experiment import resume
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.tracking import Callback, artifacts, rounds_so_far, settings
+from fedpriv.tracking.isolation import Isolated
 
 HEARD: list[tuple] = []
 
@@ -259,3 +262,27 @@ def test_the_room_is_light():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"mlflow", "wandb", "tensorboard", "torch"} & set(loaded)
     assert Path(tracking.__file__).name == "__init__.py"
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next(monkeypatch):
+    heard, release = [], threading.Event()
+
+    class Slow(Callback):
+        def noted(self, text):
+            if text == "first":
+                release.wait(10)
+            heard.append(text)
+
+    class Interrupted(SimpleQueue):
+        def get(self, *arguments, **named):
+            raise KeyboardInterrupt
+
+    isolated = Isolated(name="slow", callback=Slow(), timeout=10.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("fedpriv.tracking.isolation.SimpleQueue", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            isolated.tell("noted", "first")
+    threading.Timer(0.2, release.set).start()
+    isolated.tell("noted", "second")
+    assert heard == ["first", "second"]
+    isolated.close()

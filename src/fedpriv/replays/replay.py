@@ -94,7 +94,7 @@ def _not_compared(run: RunFolder) -> Iterator[str]:
     if not run.checkpoint.exists():
         yield "left out  checkpoint: removed from the run's folder"
     if others := sorted(path.name for path in run.path.iterdir() if path not in known and path.name not in BOOKKEEPING):
-        yield f"left out  {', '.join(others)}: no run writes it"
+        yield f"left out  {', '.join(others)}: not part of the result"
 
 
 def _verdict(files: list[Compared]) -> str:

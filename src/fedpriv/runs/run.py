@@ -27,6 +27,9 @@ class Run:
     config: Mapping[str, Any]
     guarantee: Mapping[str, Any] | None
 
+    def __repr__(self) -> str:
+        return f"Run({self.record.name}/{self.record.run_id}, {self.headline}={self.value}, epsilon={self.epsilon})"
+
     @property
     def epsilon(self) -> float | None:
         """Upper bound, recomputed from the ledger; None: nothing is claimed."""

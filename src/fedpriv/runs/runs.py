@@ -49,6 +49,9 @@ class Runs(Sequence[Run]):
     def __getitem__(self, index: int | slice) -> "Run | Runs":
         return Runs(self.runs[index], self.others) if isinstance(index, slice) else self.runs[index]
 
+    def __repr__(self) -> str:
+        return f"Runs({len(self.runs)} read, {len(self.others)} others)"
+
     def to_frame(self) -> "pd.DataFrame":
         """A row a run, with a column for every config key that differs between them, seeds apart.
 

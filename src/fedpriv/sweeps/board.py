@@ -1,21 +1,25 @@
 """Where jobs say how far they are, in whatever process or machine they run: a folder with a small file for each."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from fedpriv.errors import FedprivError
 from fedpriv.records.atomic import write_json_atomic, writing
 
 Status = Literal["waiting", "running", "done", "skipped", "busy", "failed", "interrupted"]
 _PREFIX = ".sweep-"
 _LOCK = "owner"
+_GONE = "-gone"
+_OLD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +61,38 @@ class Board:
     folder: Path
 
     def tell(self, number: int, state: JobState) -> None:
-        """Say where job ``number`` is."""
-        if self.folder.is_dir():
+        """Say where job ``number`` is. A full disk, or a sweep that is over, is no reason for a run to fail."""
+        with suppress(FedprivError):
             write_json_atomic(self._file(number), asdict(state))
+
+    @contextmanager
+    def at_work(self, number: int) -> Iterator[None]:
+        """While this process does job ``number``.
+
+        Raises:
+            Timeout: another one does.
+        """
+        with ExitStack() as held:
+            if self.folder.is_dir():  # else the lock would make it
+                try:
+                    held.enter_context(self._lock(number))
+                except Timeout:
+                    raise
+                except OSError:  # a full disk
+                    pass
+            yield
+
+    def is_at_work(self, number: int) -> bool:
+        """Whether a process does job ``number``, as far as can be told."""
+        if not self.folder.is_dir():
+            return False
+        try:
+            with self._lock(number):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
 
     def read(self, number: int) -> JobState:
         """Where job ``number`` is."""
@@ -77,6 +110,9 @@ class Board:
     def stopped(self) -> bool:
         return not self.folder.is_dir() or (self.folder / "stop").exists()
 
+    def _lock(self, number: int) -> FileLock:
+        return FileLock(self.folder / f"{number}.lock", timeout=0)
+
     def _file(self, number: int) -> Path:
         return self.folder / f"{number}.json"
 
@@ -92,11 +128,23 @@ def board_in(output_dir: Path) -> Iterator[Board]:
         with FileLock(board.folder / _LOCK):
             yield board
     finally:
-        rmtree(board.folder, ignore_errors=True)
+        _remove(board.folder)
+
+
+def _remove(folder: Path) -> None:
+    """At once for everybody: jobs that are still queued find no board, and do not begin."""
+    with suppress(OSError):
+        folder = folder.rename(folder.with_name(folder.name + _GONE))
+    rmtree(folder, ignore_errors=True)
 
 
 def _remove_ownerless(output_dir: Path) -> None:
     """Boards of sweeps that were killed."""
-    for lock in output_dir.glob(f"{_PREFIX}*/{_LOCK}"):
-        with suppress(OSError), FileLock(lock, timeout=0):  # filelock's Timeout is an OSError
-            rmtree(lock.parent, ignore_errors=True)
+    for folder in output_dir.glob(f"{_PREFIX}*"):
+        lock = folder / _LOCK
+        with suppress(OSError):  # filelock's Timeout is one
+            if lock.exists():
+                with FileLock(lock, timeout=0):
+                    _remove(folder)
+            elif folder.name.endswith(_GONE) or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
+                rmtree(folder, ignore_errors=True)

@@ -1,8 +1,9 @@
 """Hydra's launchers and sweepers, as its own multirun uses them: they see numbers of jobs, never our config."""
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ class HydraPlugins:
     config: Any
     context: Any
 
+    def leaving_in(self, folder: Path) -> "HydraPlugins":
+        """The same; what Hydra leaves, and nobody wants, lies in ``folder``."""
+        from omegaconf import OmegaConf, open_dict
+
+        config = copy.deepcopy(self.config)
+        OmegaConf.set_readonly(config.hydra, False)
+        with open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+        return replace(self, config=config)
+
     def launch(self, task: Callable[[Any], Any], numbers: Sequence[int]) -> None:
         """Have ``task`` called with each number, as the launcher does it; returns when it has ended with all.
 
@@ -58,6 +69,7 @@ class HydraPlugins:
             hydra_context=self.context, task_function=lambda config: None, config=self.config
         )
         logging.getLogger("optuna").setLevel(logging.WARNING)
+        logging.getLogger("hydra_plugins").setLevel(logging.ERROR)  # failures are listed at the end
         getattr(sweeper, "sweeper", sweeper).launcher = _Launcher(try_out)  # plugins keep their heavy half aside
         sweeper.sweep(list(swept))
 
@@ -79,11 +91,10 @@ class HydraPlugins:
         return trials if isinstance(trials, int) else None
 
 
-def hydra_plugins(words: Words, *, folder: Path, logs: Path) -> HydraPlugins:
+def hydra_plugins(words: Words, *, logs: Path) -> HydraPlugins:
     """The plugins that ``words`` choose.
 
     Args:
-        folder: where Hydra may leave what nobody wants.
         logs: where submitit makes .submitit for its jobs' output.
 
     Raises:
@@ -96,7 +107,7 @@ def hydra_plugins(words: Words, *, folder: Path, logs: Path) -> HydraPlugins:
     from hydra.types import HydraContext
     from omegaconf.errors import OmegaConfBaseException
 
-    told = [*_QUIET, f"hydra.sweep.dir={_quoted(folder)}", *words.hydra]
+    told = [*_QUIET, *words.hydra]
     if words.sweeper == "optuna":
         told += [f"hydra.sweeper.{k}={v}" for k, v in _OPTUNA.items() if not words.says(f"hydra.sweeper.{k}")]
     if words.launcher.startswith("submitit") and not words.says("hydra.launcher.submitit_folder"):
@@ -117,15 +128,20 @@ class _Launcher:
         self._try_out = try_out
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        from hydra.core.utils import JobReturn, JobStatus
+        return [_Returned(value) for value in self._try_out(job_overrides)]
 
-        returned = []
-        for value in self._try_out(job_overrides):
-            job = JobReturn()
-            job.status = JobStatus.FAILED if isinstance(value, Exception) else JobStatus.COMPLETED
-            job.return_value = value
-            returned.append(job)
-        return returned
+
+class _Returned:
+    """What a sweeper takes for Hydra's JobReturn, which would print every failure."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    @property
+    def return_value(self) -> Any:
+        if isinstance(self._value, Exception):
+            raise self._value
+        return self._value
 
 
 def _quoted(path: Path) -> str:

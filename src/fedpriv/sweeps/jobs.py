@@ -50,7 +50,8 @@ class JobMaker:
         try:
             config = self.compose([*self.fixed, *swept])
         except ConfigError as error:
-            raise ConfigError(f"{label}: {error}") from None
+            said = str(error)
+            raise ConfigError(said if said.startswith(label) else f"{label}: {said}") from None
         if config.workers is None:
             config.workers = self.workers
         for tracker in config.tracking.values():

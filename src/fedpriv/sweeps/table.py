@@ -16,6 +16,7 @@ from fedpriv.sweeps.board import Board, JobState, Status
 from fedpriv.sweeps.jobs import Job
 
 _POLL_SECONDS = 0.5
+_TOO_SHORT = 3.0  # seconds, to tell a pace
 _SHOWN_FIRST: tuple[Status, ...] = ("running", "busy", "failed", "interrupted", "done", "skipped", "waiting")
 _COLOURS = {"done": "green", "skipped": "green", "running": "cyan", "busy": "yellow", "failed": "red"}
 
@@ -31,7 +32,7 @@ class SweepTable:
         self._board, self._console, self._total = board, console, total
         self._jobs: list[Job] = []
         self._states: dict[int, JobState] = {}
-        self._began = time.monotonic()
+        self._pace = Pace()
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -67,6 +68,7 @@ class SweepTable:
                 if before.is_final:
                     continue
                 now = self._states[job.number] = self._board.read(job.number)
+                self._pace.saw(job.number, now)
                 if self._live is None and now.status != before.status and now.status != "waiting":
                     self._console.print(f"{self._counts()}: {escape(job.label)}: {escape(in_words(now))}")
             if self._live is not None:
@@ -91,17 +93,44 @@ class SweepTable:
     def _summary(self) -> str:
         counts = Counter(state.status for state in self._states.values())
         told = [f"{counts[status]} {status}" for status in reversed(_SHOWN_FIRST) if counts[status]]
-        left = self._seconds_left()
+        left = self._pace.seconds_left(self._rounds_left())
         return f"{self._counts()}: {', '.join(told)}" + ("" if left is None else f"; about {_clock(left)} left")
 
-    def _seconds_left(self) -> float | None:
-        """By the rounds that were trained so far; those of runs that were done before cost nothing."""
-        states = [state for state in self._states.values() if state.status != "skipped"]
-        unknown = max(0, (self._total or 0) - len(self._jobs))
-        done = sum(1.0 if s.is_final else s.round / s.rounds if s.rounds else 0.0 for s in states)
-        if done == 0 or not states:
+    def _rounds_left(self) -> float:
+        """Of all jobs, also of those that a search has yet to make up."""
+        rounds = [job.config.rounds for job in self._jobs]
+        states = [self._states[job.number] for job in self._jobs]
+        left = sum(total - state.round for total, state in zip(rounds, states, strict=True) if not state.is_final)
+        unknown = max(0, (self._total or 0) - len(rounds))
+        return left + (unknown * sum(rounds) / len(rounds) if rounds else 0.0)
+
+
+class Pace:
+    """How fast rounds are trained: those of this sweep, since the first of them."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}  # the round from which a job is trained here
+        self._trained: dict[int, int] = {}
+        self._began: tuple[float, int] | None = None
+
+    def saw(self, number: int, state: JobState) -> None:
+        """Note how far a job is. What was trained before, by this or another process, took no time here."""
+        if state.status not in ("running", "done") or (state.status == "running" and state.folder is None):
+            return
+        first = self._first.setdefault(number, state.round if state.status == "running" else 0)
+        self._trained[number] = state.round - first
+        if self._began is None and (trained := sum(self._trained.values())):
+            self._began = time.monotonic(), trained
+
+    def seconds_left(self, rounds: float) -> float | None:
+        """For so many rounds; None: nothing is left, or too little was seen."""
+        if self._began is None or rounds <= 0:
             return None
-        return (time.monotonic() - self._began) * (len(states) + unknown - done) / done
+        since, before = self._began
+        seconds, trained = time.monotonic() - since, sum(self._trained.values()) - before
+        if seconds < _TOO_SHORT or trained <= 0:
+            return None
+        return seconds * rounds / trained
 
 
 def in_words(state: JobState) -> str:

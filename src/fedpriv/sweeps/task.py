@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from filelock import Timeout
+
 from fedpriv.errors import BusyRunError, FedprivError, InterruptedRunError, in_one_line
 from fedpriv.records.environment import difference, package_versions, source_revision
 from fedpriv.records.run_record import RunRecord
@@ -42,8 +44,12 @@ class Task:
         job = self.jobs[config.job]
         if self.board.stopped:
             return JobState(status="waiting")
-        state = self._run(job)
-        self.board.tell(job.number, state)
+        try:
+            with self.board.at_work(job.number):
+                state = self._run(job)
+                self.board.tell(job.number, state)
+        except Timeout:  # as where a launcher that had given up on a job starts it after all
+            return self.board.read(job.number)
         if state.status == "interrupted" or (state.status == "failed" and self.fail_fast):
             self.board.stop()
         return state

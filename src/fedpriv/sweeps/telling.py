@@ -20,7 +20,8 @@ def tell(swept: Swept, console: Console) -> None:
     """How many ended how, notes, each failure in a line, and where the runs lie."""
     counts = Counter(state.status for state in swept.states)
     told = [f"{counts[status]} {words}" for status, words in _SAID.items() if counts[status]]
-    console.print(f"{len(swept.jobs)} runs: {', '.join(told)}.")
+    runs = "1 run" if len(swept.jobs) == 1 else f"{len(swept.jobs)} runs"
+    console.print(f"{runs}: {', '.join(told)}.")
     labels: dict[str, list[str]] = {}
     for job, state in zip(swept.jobs, swept.states, strict=True):
         for note in state.notes:
@@ -28,8 +29,8 @@ def tell(swept: Swept, console: Console) -> None:
     for note, jobs in labels.items():
         more = f" and {len(jobs) - 2} more" if len(jobs) > 2 else ""
         console.print(f"Note: {escape(', '.join(jobs[:2]) + more)}: {escape(note)}")
-    for job, state in swept.failed:
-        console.print(f"Failed: {escape(job.label)}: {escape(state.error or '')}")
+    for failure in dict.fromkeys(f"{job.label}: {state.error or ''}" for job, state in swept.failed):
+        console.print(f"Failed: {escape(failure)}")
     if swept.is_search:
         console.print(
             "Note: each epsilon is its own run's. It covers no choice among runs: what is published of a search has "

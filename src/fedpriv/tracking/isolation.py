@@ -8,6 +8,8 @@ from queue import Empty, SimpleQueue
 from fedpriv.errors import in_one_line
 from fedpriv.tracking.callback import Callback
 
+_Call = tuple[Callable[[], None], SimpleQueue[BaseException | None]]
+
 
 class LeftOutError(Exception):
     """A tracker failed; it is told nothing more."""
@@ -26,8 +28,7 @@ class Isolated:
     def __init__(self, *, name: str, callback: Callback, timeout: float) -> None:
         self.name = name
         self._callback, self._timeout = callback, timeout
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def tell(self, hook: str, *arguments: object, **named: object) -> None:
@@ -40,9 +41,11 @@ class Isolated:
             # A daemon: one that hangs must not keep the process from ending.
             self._thread = threading.Thread(target=self._serve, name=f"tracker {self.name}", daemon=True)
             self._thread.start()
-        self._calls.put(partial(getattr(self._callback, hook), *arguments, **named))
+        # A queue for each answer: whoever was interrupted while waiting for one must not get it for the next.
+        answer: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._calls.put((partial(getattr(self._callback, hook), *arguments, **named), answer))
         try:
-            error = self._answers.get(timeout=self._timeout)
+            error = answer.get(timeout=self._timeout)
         except Empty:
             raise LeftOutError(f"no answer within {self._timeout:g} s") from None
         if error is not None:
@@ -53,10 +56,11 @@ class Isolated:
         self._calls.put(None)
 
     def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (asked := self._calls.get()) is not None:
+            call, answer = asked
             try:
                 call()
             except BaseException as error:  # SystemExit, too, is the tracker's affair
-                self._answers.put(error)
+                answer.put(error)
             else:
-                self._answers.put(None)
+                answer.put(None)

@@ -106,9 +106,9 @@ class MlflowTracker(Callback):
         _must_answer(self._uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
         import mlflow
 
-        self._client = mlflow.MlflowClient(tracking_uri=self._uri)
-        # Several processes of a sweep may be here at once.
-        with FileLock(folder.parent / ".mlflow.lock"):
+        # Several processes of a sweep may be here at once; a new database, too, is made by one of them.
+        with FileLock(_lock_file(self._uri or mlflow.get_tracking_uri(), beside=folder.parent)):
+            self._client = mlflow.MlflowClient(tracking_uri=self._uri)
             experiment = self._experiment_id(self._experiment or folder.parent.name)
             found = self._find(experiment, _RUN, folder.name)
             if found is None or (anew and found.info.status == "FINISHED"):
@@ -116,6 +116,8 @@ class MlflowTracker(Callback):
                 return "NEW"
         self._run = found.info.run_id
         self._known = {(one.step, one.value) for one in self._client.get_metric_history(self._run, "attempt")}
+        if self._parent is not None and "mlflow.parentRunId" not in found.data.tags:
+            self._client.set_tag(self._run, "mlflow.parentRunId", self._parent_id(experiment, self._parent))
         if found.info.status != "FINISHED":
             self._client.update_run(self._run, status="RUNNING")
         return str(found.info.status)
@@ -226,6 +228,12 @@ def _tracking_uri(uri: str | None) -> Iterator[None]:
     finally:
         if uri is not None:
             mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+
+
+def _lock_file(uri: str, *, beside: Path) -> Path:
+    """One for all that use the same database file; a server keeps its own order, and runs of one name share a lock."""
+    database = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else ""
+    return Path(f"{database}.lock") if database else beside / ".mlflow.lock"
 
 
 def _must_answer(uri: str) -> None:
