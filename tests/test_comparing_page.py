@@ -10,6 +10,7 @@ CELLS = re.findall(
 )
 
 
+@pytest.mark.slow
 def test_the_cells_run_and_say_what_the_page_says(tmp_path):
     assert len(CELLS) == 4
     (tmp_path / "page.py").write_text("\n".join([*CELLS, "print(len(runs), len(runs.to_frame().columns))"]))

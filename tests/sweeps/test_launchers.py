@@ -108,6 +108,7 @@ def test_a_typo_in_a_launcher_s_key_writes_nothing(command, tmp_path):
 OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "privacy.noise_multiplier=interval(1.0,2.0)")
 
 
+@pytest.mark.slow
 def test_optuna_weighs_utility_against_epsilon_and_goes_on_where_it_was(command, tmp_path):
     pytest.importorskip("optuna")
     ended = command("sweep", *TINY, *OPTUNA)

@@ -141,7 +141,7 @@ def test_a_run_that_another_process_trains_is_come_back_to(command, tmp_path):
     folder.create()
     program = (
         "import sys, time; from pathlib import Path; from fedpriv.records.run_folder import RunFolder\n"
-        "with RunFolder(Path(sys.argv[1])).acquire():\n    print('mine', flush=True); time.sleep(8)"
+        "with RunFolder(Path(sys.argv[1])).acquire():\n    print('mine', flush=True); time.sleep(5)"
     )
     owner = subprocess.Popen([sys.executable, "-c", program, folder.path], stdout=subprocess.PIPE, env=os.environ)
     with owner:
