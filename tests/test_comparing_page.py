@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CELLS = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs" / "comparing.md").read_text(), flags=re.DOTALL
 )
