@@ -203,7 +203,7 @@ def test_a_folder_of_the_users_own_may_have_any_name(tmp_path):
         ("data=nosuch", "data=nosuch is unknown; use one of arrays, breast_cancer, characters, digits, "),
         ("privacy=exmple", "privacy=exmple is unknown; use one of central, example, none."),
         ("experiment=nosuch", "experiment=nosuch is unknown; use one of adult_table, cifar_client_dp, digits_smoke, "),
-        ("runtime=ray", "runtime=ray is unknown; use one of inprocess."),
+        ("runtime=moon", "runtime=moon is unknown; use one of inprocess, ray."),
         ("privacy={a:1}", "privacy is a group; write privacy=CHOICE."),
         ("data=3", "GROUP=CHOICE"),
         ("rounds=abc", "rounds=abc: a whole number is asked for, not 'abc'."),

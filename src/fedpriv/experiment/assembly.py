@@ -43,7 +43,10 @@ from fedpriv.federation import (
 from fedpriv.models import ParameterLayout, adapt
 from fedpriv.own_code import own_code
 from fedpriv.privacy import CohortSampler, Mechanism
-from fedpriv.runtimes.default_workers import default_workers
+from fedpriv.runtimes.choice import pool_kind
+from fedpriv.runtimes.default_workers import as_many_as_fit, default_workers
+from fedpriv.runtimes.pools import PoolKind
+from fedpriv.runtimes.ray import cluster_slots
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
@@ -227,13 +230,22 @@ class Experiment:
         if self.device.type != "cpu" or typed_in:
             return 1
         cohort = self.sampler(self.streams(None)).law.cohort
+        most = math.ceil(cohort / self.tuning.chunk_size)
+        if config.runtime.kind == "ray":  # asked for, so the job is large
+            return as_many_as_fit(most=most, slots=cluster_slots(threads=config.threads), threads=config.threads)
         mean_size = float(data.client_sizes[data.population_ids].mean())
         return default_workers(
             examples=config.rounds * cohort * mean_size * config.training.local_epochs,
             parameters=sum(parameter.numel() for parameter in self.new_model().parameters()),
-            most=math.ceil(cohort / self.tuning.chunk_size),
+            most=most,
             threads=config.threads,
         )
+
+    @property
+    def pool_kind(self) -> PoolKind | None:
+        """Which processes train; None: this one."""
+        config = self.config
+        return pool_kind(runtime=config.runtime.kind, workers=self.workers, threads=config.threads)
 
     # -- randomness ----------------------------------------------------------------------------------------
 
