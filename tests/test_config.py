@@ -277,7 +277,7 @@ def test_an_override_that_means_nothing_is_refused_with_the_mend(override, told)
         ("sampling.kind", "foo", "poisson, capped_poisson, fixed_size, all, round_robin, cyclic_poisson."),
         ("training.engine", "foo", "use one of auto, vectorized, sgd, opacus."),
         ("training.engine", "sgd", "use training.engine=opacus, vectorized or auto."),
-        ("runtime.kind", "ray", "use one of inprocess."),
+        ("runtime.kind", "moon", "use one of inprocess, ray."),
         ("seed", -1, "seed=-1 must be >= 0."),
         ("seeds.data", -1, "seeds.data=-1 must be a whole number >= 0."),
         ("seeds.noise", "abc", "seeds.noise=abc must be a whole number >= 0 or secret."),

@@ -101,6 +101,7 @@ def make_project(*, workers: int, threads: int, cpus: int, address: str | None) 
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what will be the default; else each run is told so
             "RAY_ADDRESS": address or "local",  # or Ray would join any cluster that it finds on this machine
             **({"RAY_TMPDIR": str(folder)} if address is None else {}),
             "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)]),

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import signal
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,7 +22,7 @@ from fedpriv.runtimes.workers import job_of
 
 from .available import check_installed, cluster_address, cpus_of_an_actor
 from .project import Project, make_project
-from .supervisor import LAST_WORDS
+from .supervisor import LAST_WORDS, kill_all_of
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -71,6 +71,7 @@ class Simulation:
         self._connection: Connection | None = None
         self._modules: dict[str, str] = {}
         self._pids: list[int] = []
+        self._folder = project.folder
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(project.socket))
         self._listener.listen(1)
@@ -141,8 +142,11 @@ class Simulation:
         try:
             self._supervisor.wait(timeout=_END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._supervisor.send_signal(signal.SIGKILL)
+            self._supervisor.kill()
             self._supervisor.wait()
+        if self._supervisor.returncode < 0:  # it was killed, and could not do it
+            kill_all_of(self._folder)
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._connection is not None:
             self._connection.close()
         self._listener.close()
@@ -172,9 +176,11 @@ class Simulation:
     def _receive(self) -> Any:
         connection = self._connected()
         try:
-            while not connection.poll(1.0):
+            ready = False
+            while not ready:
                 if self._supervisor.poll() is not None:
                     raise self._error("ended by itself")
+                ready = connection.poll(1.0)
             return connection.recv()
         except (EOFError, OSError) as error:  # OSError: it ended in the middle of its answer
             raise self._error("ended by itself") from error

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 LAST_WORDS = "fedpriv ends what it started"
 """A line of the log, after which only endings are told."""
@@ -104,6 +104,15 @@ def descendants() -> list[int]:
         found += new
         unseen += new
     return found
+
+
+def kill_all_of(folder: Path) -> None:
+    """For the parent of a supervisor that was killed: end what is left of the simulation in ``folder``."""
+    mark = f"FLWR_HOME={folder}/".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in environ.read_bytes():
+                os.kill(int(environ.parent.name), signal.SIGKILL)
 
 
 def _signal(number: signal.Signals) -> None:

@@ -1,5 +1,6 @@
 """What the bridge and its workers say to each other, beside an experiment's own messages."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 JOB, WORKER = "fedpriv.job", "fedpriv.worker"
 _FAILURE, _ERROR = "fedpriv.failure", "fedpriv.error"
+_CLASS = re.compile(r"^<class '(?:\w+\.)*(\w+)'>:<'")  # how Flower writes an exception
 CONTROL = "query"
 """The type of messages that no experiment sends: build, or forget, your app."""
 
@@ -60,10 +62,10 @@ def answer_of(reply: Message) -> RecordDict | Error:
         FedprivError: the worker failed outside of any client, or is gone.
     """
     if reply.has_error():
-        said = (reply.error.reason or "no reason given").strip().splitlines()[0]
+        said = _CLASS.sub(r"\1: ", (reply.error.reason or "no reason given").strip()).splitlines()[0]
         raise FedprivError(
-            f"A Ray worker ended by itself, or lost its machine: {said} The run can be resumed; if memory ran out, use "
-            "fewer workers or smaller batches."
+            f"A Ray worker ended by itself, or its machine was lost ({said}). The run can be resumed; if memory ran "
+            "out, use fewer workers or smaller batches."
         )
     records = reply.content.config_records
     if _FAILURE in records:
