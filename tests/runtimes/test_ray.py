@@ -106,6 +106,67 @@ def test_a_sweep_starts_ray_once(place, tmp_path):
     assert nothing_left(place, within=0.0)
 
 
+# -- a cluster ---------------------------------------------------------------------------------------------
+
+TWO_MACHINES = """
+import json, sys, ray
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, logging_level="error")
+print(json.dumps(cluster.address), flush=True)
+for _ in sys.stdin:
+    print(json.dumps([ray.available_resources().get("CPU", 0), len(ray.nodes())]), flush=True)
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster(place, monkeypatch) -> Iterator[Callable[[], tuple[float, int]]]:
+    """Two of Ray's machines with a CPU each; says how many CPUs are free, and how many machines there are."""
+    command = [sys.executable, "-c", TWO_MACHINES]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    monkeypatch.setenv("RAY_ADDRESS", json.loads(process.stdout.readline()))
+
+    def free() -> tuple[float, int]:
+        print(file=process.stdin, flush=True)
+        return tuple(json.loads(process.stdout.readline()))
+
+    yield free
+    process.stdin.close()
+    process.wait(timeout=60)
+
+
+def test_a_cluster_gives_the_same_bits_and_stays(cluster, place, tmp_path, at_home):
+    for data in ("object_store", "path"):
+        ended = plain_fedpriv("run", *SMALL, "runtime=ray", f"runtime.data={data}", f"output_dir={tmp_path / data}")
+        assert ended.code == 0, ended
+        folder = only_run(tmp_path / data)
+        assert len(run_json(folder)["execution"]["worker_pids"]) == 2, "as many workers as there are CPUs"
+        assert Result.of(folder) == Result.of(at_home(*SMALL))
+    assert nothing_left(place, within=0.0)
+    ended = plain_fedpriv("run", *SMALL, "runtime=ray", "workers=3", f"output_dir={tmp_path / 'more'}")
+    assert ended.code == 2
+    assert "workers=3 with threads=1 do not fit" in ended.message
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_killed_run_gives_a_cluster_back(cluster, place, tmp_path):
+    process = _start("run", *LONG, *RAY, f"output_dir={tmp_path}")
+    _started(process, tmp_path)
+    assert cluster() == (0, 2)
+    process.kill()
+    process.wait()
+    assert nothing_left(place)
+    end = time.monotonic() + 60
+    while cluster() != (2, 2) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert cluster() == (2, 2)
+
+
 # -- killed in the middle ----------------------------------------------------------------------------------
 
 

@@ -87,7 +87,9 @@ def end_descendants() -> None:
         _signal(signal.SIGKILL)
         _reap()
         time.sleep(0.05)
-    _reap()
+    end = time.monotonic() + _GRACE_SECONDS
+    while _reap() and time.monotonic() < end:  # a large process takes a moment to give its memory back
+        time.sleep(0.02)
 
 
 def descendants() -> list[int]:
@@ -121,7 +123,10 @@ def _signal(number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _reap() -> None:
+def _reap() -> bool:
+    """Collect the children that have ended; whether there are others."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+        return True
+    return False
