@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.pairs import BARE, Contender
@@ -26,8 +25,6 @@ def contenders(*, peers: bool, overrides: Sequence[str]) -> list[Contender]:
         _own("bare_channels_last", "bare", options=("channels_last",), takes=_has_images),
         _own("opacus", "opacus_alone", takes=_protects_examples),
     ]
-    if find_spec("ray") is not None:
-        ours.append(_own("fedpriv_ray", "with_fedpriv", options=("runtime=ray", *overrides)))
     return [*ours, *(_peer(name) for name in PEERS)] if peers else ours
 
 

@@ -16,7 +16,9 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from crash.runs import here
-from fedpriv.errors import FedprivError
+from fedpriv.config import compose
+from fedpriv.errors import ConfigError, FedprivError
+from fedpriv.experiment import Experiment
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.ray import RayActors, available, cluster_slots, wire
 from fedpriv.runtimes.ray.project import make_project
@@ -86,6 +88,13 @@ def test_a_cluster_that_is_too_small_is_refused(tmp_path, monkeypatch, installed
 )
 def test_what_means_nothing_is_refused(overrides, told, tmp_path):
     assert told in _refused(tmp_path, *overrides)
+
+
+def test_code_that_is_typed_in_is_refused(installed):
+    experiment = Experiment.assemble(compose(["experiment=digits_smoke", "runtime=ray"], config_dir=None))
+    experiment.__dict__["own_code"] = {"__main__.Net": "a digest"}
+    with pytest.raises(ConfigError, match="put it into a file"):
+        _ = experiment.pool_kind
 
 
 @pytest.mark.parametrize(

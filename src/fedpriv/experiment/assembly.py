@@ -226,8 +226,7 @@ class Experiment:
         config, data = self.config, self.data
         if config.workers is not None:
             return config.workers
-        typed_in = any(name.partition(".")[0] == "__main__" for name in self.own_code)  # no other process has it
-        if self.device.type != "cpu" or typed_in:
+        if self.device.type != "cpu" or self._is_typed_in:
             return 1
         cohort = self.sampler(self.streams(None)).law.cohort
         most = math.ceil(cohort / self.tuning.chunk_size)
@@ -242,9 +241,19 @@ class Experiment:
         )
 
     @property
+    def _is_typed_in(self) -> bool:
+        """Whether code of the user's own is in this process only."""
+        return any(name.partition(".")[0] == "__main__" for name in self.own_code)
+
+    @property
     def pool_kind(self) -> PoolKind | None:
         """Which processes train; None: this one."""
         config = self.config
+        if config.runtime.kind == "ray" and config.workers is None and self._is_typed_in:
+            raise ConfigError(
+                "runtime=ray cannot take code that is typed in, since no other process has it: put it into a file that "
+                "can be imported, or use runtime=inprocess."
+            )
         return pool_kind(runtime=config.runtime.kind, workers=self.workers, threads=config.threads)
 
     # -- randomness ----------------------------------------------------------------------------------------
