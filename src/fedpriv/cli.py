@@ -126,11 +126,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from fedpriv.config import compose
-    from fedpriv.runtimes.workers import start_early
+    from fedpriv.runtimes.choice import pool_kind
+    from fedpriv.runtimes.pools import start_early
 
     config = compose(arguments.overrides, config_dir=arguments.config_dir)
     _prepare()
-    start_early(config.workers)
+    start_early(pool_kind(runtime=config.runtime.kind, workers=config.workers, threads=config.threads))
     from fedpriv import experiment
     from fedpriv.progress import TerminalReporter
 

@@ -67,7 +67,7 @@ def _check_choices(config: Config) -> None:
         _one_of("tuning.convolutions", config.tuning.convolutions, ("patches", "native"))
     if config.tuning.memory_format is not None:
         _one_of("tuning.memory_format", config.tuning.memory_format, ("channels_last", "contiguous"))
-    _one_of("runtime.kind", config.runtime.kind, ("inprocess",))
+    _check_runtime(config)
     _one_of("task", config.task, ("auto", "classification", "binary", "regression", "next_token", "survival"))
     _one_of("strategy.algorithm", config.strategy.algorithm, _ALGORITHMS)
     _one_of("strategy.weighting", config.strategy.weighting, ("examples", "uniform"))
@@ -81,6 +81,17 @@ def _check_choices(config: Config) -> None:
         raise ConfigError(f"name={config.name!r} must be the name of a folder, without slashes.")
     if not config.output_dir:
         raise ConfigError("output_dir is empty: give a folder, or output_dir=. for the current one.")
+
+
+def _check_runtime(config: Config) -> None:
+    _one_of("runtime.kind", config.runtime.kind, ("inprocess", "ray"))
+    if config.runtime.kind != "ray":
+        if config.runtime.data is not None:
+            raise ConfigError("runtime.data is for runtime=ray; leave it out.")
+        return
+    _one_of("runtime.data", config.runtime.data or "", ("object_store", "path"))
+    if config.device != "cpu":
+        raise ConfigError(f"runtime=ray trains on CPUs, not on device={config.device}; use runtime=inprocess.")
 
 
 def _check_numbers(config: Config) -> None:

@@ -116,9 +116,10 @@ class EvaluationConfig:
 
 @dataclass
 class RuntimeConfig:
-    """What carries the messages."""
+    """What carries the messages; ``data`` (ray): how it reaches the workers, through object_store or from its path."""
 
     kind: str = _FROM_GROUP
+    data: str | None = None
 
 
 @dataclass

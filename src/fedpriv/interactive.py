@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from fedpriv.config import MODEL_KEYS, Config, check, compose
 from fedpriv.errors import ConfigError, FedprivError
 from fedpriv.records.run_record import RunRecord
-from fedpriv.runtimes.workers import start_early
+from fedpriv.runtimes.choice import pool_kind
+from fedpriv.runtimes.pools import start_early
 from fedpriv.targets import TARGET
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _compose(
 
 
 def _run(config: Config) -> RunRecord:
-    start_early(config.workers)
+    start_early(pool_kind(runtime=config.runtime.kind, workers=config.workers, threads=config.threads))
     from contextlib import closing
 
     from fedpriv import experiment

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fedpriv.interactive import run
-from fedpriv.runtimes import workers
+from fedpriv.runtimes import pools, workers
 
 DIGITS = ("experiment=digits_smoke", "privacy=none", "rounds=1")
 
@@ -23,7 +23,7 @@ def loaded(code: str) -> set[str]:
 
 
 def test_a_worker_imports_neither_accountants_nor_opacus():
-    found = loaded(f"import {workers._IMPORTED_AHEAD[0]}")
+    found = loaded(f"import {workers.IMPORTED_AHEAD[0]}")
     assert "torch" in found
     assert not found & {
         "opacus",
@@ -39,7 +39,7 @@ def test_a_worker_imports_neither_accountants_nor_opacus():
 
 
 def test_starting_workers_imports_nothing_heavy():
-    found = loaded("from fedpriv.runtimes.workers import start_early; start_early(None)")
+    found = loaded("from fedpriv.runtimes.pools import start_early; start_early(None)")
     assert not found & {"torch", "flwr", "hydra", "scipy"}
 
 
@@ -59,4 +59,4 @@ def test_runs_of_one_process_share_their_workers_and_give_the_same_bits(tmp_path
     models = {path.read_bytes() for path in tmp_path.glob("*/*/*/model.safetensors")}
     assert len(models) == 1
     assert alone.execution.worker_pids == []
-    workers._close()
+    pools.close_idle()

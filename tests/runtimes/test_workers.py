@@ -14,8 +14,9 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedpriv.errors import FedprivError
-from fedpriv.runtimes import flower_private, workers
-from fedpriv.runtimes.workers import borrowed
+from fedpriv.runtimes import flower_private, pools, workers
+from fedpriv.runtimes.pools import borrowed
+from fedpriv.runtimes.workers import LocalWorkers
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks /proc")
 
@@ -24,11 +25,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 def small_workers(monkeypatch):
     """No pool of an earlier test, none for a later one, and nothing imported that these apps do not need."""
     flower_private.become_server()
-    monkeypatch.setattr(workers, "_IMPORTED_AHEAD", ())
-    workers._close()
-    monkeypatch.setattr(workers, "_idle", None)
+    monkeypatch.setattr(workers, "IMPORTED_AHEAD", ())
+    pools.close_idle()
     yield
-    workers._close()
+    pools.close_idle()
 
 
 @dataclass
@@ -55,7 +55,7 @@ def ask(pool, times=1):
 
 def run(find, *, workers=2, modules=None, data=None, times=2):
     """Pids and answers of one run."""
-    with borrowed(workers=workers, modules=modules or {}) as pool:
+    with borrowed(LocalWorkers(workers=workers), modules=modules or {}) as pool:
         pool.begin(partial(build, find, data), modules=modules or {})
         return pool.pids, ask(pool, times)
 
@@ -179,7 +179,7 @@ def test_what_fails_in_a_worker_is_told():
         run(fail)
     with (
         pytest.raises(FedprivError, match="A worker failed: ValueError: no such model"),
-        borrowed(workers=1, modules={}) as pool,
+        borrowed(LocalWorkers(workers=1), modules={}) as pool,
     ):
         pool.begin(cannot_build, modules={})
 
@@ -189,7 +189,7 @@ def test_workers_of_an_interrupted_run_are_not_used_again(stop):
     pids = []
 
     def stopped():
-        with borrowed(workers=1, modules={}) as pool:
+        with borrowed(LocalWorkers(workers=1), modules={}) as pool:
             pids.extend(pool.pids)
             raise stop
 
@@ -202,7 +202,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
 from functools import partial
-from fedpriv.runtimes import flower_private, workers
+from fedpriv.runtimes import flower_private, pools, workers
 import test_workers
 
 def own():
@@ -210,8 +210,8 @@ def own():
 
 def main(build):
     flower_private.become_server()
-    workers._IMPORTED_AHEAD = ()
-    with workers.borrowed(workers=2, modules={{}}) as pool:
+    workers.IMPORTED_AHEAD = ()
+    with pools.borrowed(workers.LocalWorkers(workers=2), modules={{}}) as pool:
         pool.begin(build, modules={{}})
         print(set(test_workers.ask(pool, 4)) <= set(pool.pids), *pool.pids)
 

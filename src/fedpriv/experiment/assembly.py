@@ -43,7 +43,10 @@ from fedpriv.federation import (
 from fedpriv.models import ParameterLayout, adapt
 from fedpriv.own_code import own_code
 from fedpriv.privacy import CohortSampler, Mechanism
-from fedpriv.runtimes.default_workers import default_workers
+from fedpriv.runtimes.choice import pool_kind
+from fedpriv.runtimes.default_workers import as_many_as_fit, default_workers
+from fedpriv.runtimes.pools import PoolKind
+from fedpriv.runtimes.ray import cluster_slots
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build, partial_target
 from fedpriv.training import (
@@ -223,17 +226,35 @@ class Experiment:
         config, data = self.config, self.data
         if config.workers is not None:
             return config.workers
-        typed_in = any(name.partition(".")[0] == "__main__" for name in self.own_code)  # no other process has it
-        if self.device.type != "cpu" or typed_in:
+        if self.device.type != "cpu" or self._is_typed_in:
             return 1
         cohort = self.sampler(self.streams(None)).law.cohort
+        most = math.ceil(cohort / self.tuning.chunk_size)
+        if config.runtime.kind == "ray":  # asked for, so the job is large
+            return as_many_as_fit(most=most, slots=cluster_slots(threads=config.threads), threads=config.threads)
         mean_size = float(data.client_sizes[data.population_ids].mean())
         return default_workers(
             examples=config.rounds * cohort * mean_size * config.training.local_epochs,
             parameters=sum(parameter.numel() for parameter in self.new_model().parameters()),
-            most=math.ceil(cohort / self.tuning.chunk_size),
+            most=most,
             threads=config.threads,
         )
+
+    @property
+    def _is_typed_in(self) -> bool:
+        """Whether code of the user's own is in this process only."""
+        return any(name.partition(".")[0] == "__main__" for name in self.own_code)
+
+    @property
+    def pool_kind(self) -> PoolKind | None:
+        """Which processes train; None: this one."""
+        config = self.config
+        if config.runtime.kind == "ray" and config.workers is None and self._is_typed_in:
+            raise ConfigError(
+                "runtime=ray cannot take code that is typed in, since no other process has it: put it into a file that "
+                "can be imported, or use runtime=inprocess."
+            )
+        return pool_kind(runtime=config.runtime.kind, workers=self.workers, threads=config.threads)
 
     # -- randomness ----------------------------------------------------------------------------------------
 

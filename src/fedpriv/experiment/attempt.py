@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,7 @@ from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.elsewhere import Elsewhere, make_app_alike
 from fedpriv.experiment.nodes import make_app
 from fedpriv.experiment.planning import affordable, too_small
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
@@ -34,7 +35,6 @@ from fedpriv.federation import (
     ServerState,
     make_server_app,
 )
-from fedpriv.privacy import Mechanism
 from fedpriv.records.atomic import write_text_atomic
 from fedpriv.records.checkpoint import save_model
 from fedpriv.records.environment import difference, environment_fingerprint, package_versions, source_revision
@@ -44,7 +44,6 @@ from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 from fedpriv.runtimes.given_grid import run_on_grid
 from fedpriv.runtimes.inprocess import run_inprocess
-from fedpriv.streams import Streams
 from fedpriv.tracking import Callback
 
 _CHECKPOINT_SECONDS = 2.0
@@ -278,13 +277,21 @@ class Attempt:
             )
             return
         run_inprocess(
-            build=partial(_build_client_app, self.experiment, self.mechanism, self.streams),
+            build=self._build,
             server_app=server_app,
             num_nodes=self.experiment.num_nodes,
-            workers=self.experiment.workers,
+            pool_kind=self.experiment.pool_kind,
             modules=self.experiment.own_code,
             started=self._workers_started,
         )
+
+    @property
+    def _build(self) -> Callable[[], App]:
+        """What a worker builds its app by."""
+        if self.experiment.config.runtime.kind != "ray":
+            return partial(make_app, self.experiment, self.mechanism, self.streams)
+        experiment = Elsewhere.of(self.experiment, environment=environment_fingerprint())
+        return partial(make_app_alike, experiment, self.mechanism, self.streams)
 
     def _begin(self) -> None:
         if self.last_round < 1:
@@ -476,10 +483,6 @@ class Attempt:
     def _config_sha256(self) -> str:
         """Of ``config.yaml``, as this attempt writes it."""
         return hashlib.sha256(dump(self.experiment.config).encode()).hexdigest()
-
-
-def _build_client_app(experiment: Experiment, mechanism: Mechanism, streams: Streams) -> App:
-    return make_app(experiment, mechanism, streams)
 
 
 def _section(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

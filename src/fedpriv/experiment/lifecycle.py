@@ -19,7 +19,7 @@ from fedpriv.records.hashchain import GENESIS, HashChain
 from fedpriv.records.noise_key import create_noise_key, destroy_noise_key, read_noise_key
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import ChainMark, RunRecord
-from fedpriv.runtimes.workers import start_early
+from fedpriv.runtimes.pools import start_early
 from fedpriv.tracking import Callback
 
 _T = TypeVar("_T")
@@ -90,7 +90,7 @@ def _train(
     experiment: Experiment, folder: RunFolder, reporter: Callback, *, force: bool, grid: Grid | None
 ) -> RunRecord:
     if grid is None:
-        start_early(experiment.workers)
+        start_early(experiment.pool_kind)
     # What can be refused is refused before there is a folder.
     noise = None if folder.run_json.exists() else experiment.privacy.noise_multipliers()
     folder.create()

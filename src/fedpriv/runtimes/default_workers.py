@@ -18,7 +18,19 @@ def default_workers(*, examples: float, parameters: int, most: int, threads: int
     """
     if examples * (_SECONDS_AN_EXAMPLE + _SECONDS_A_PARAMETER * parameters) < _WORTH_IT:
         return 1
-    from joblib import cpu_count  # knows of affinities, and of a container's share
+    return as_many_as_fit(most=most, slots=None, threads=threads)
 
-    cpus: int = cpu_count()
-    return max(1, min(cpus // threads, most))
+
+def as_many_as_fit(*, most: int, slots: int | None, threads: int) -> int:
+    """At least 1.
+
+    Args:
+        most: how many could be busy at once.
+        slots: how many there is room for; None: as many as this machine has CPUs for.
+        threads: of every worker.
+    """
+    if slots is None:
+        from joblib import cpu_count  # knows of affinities, and of a container's share
+
+        slots = cpu_count() // threads
+    return max(1, min(slots, most))

@@ -1,4 +1,4 @@
-"""The in-process runtime: Flower messages without a SuperLink, in this process or over local workers."""
+"""A run whose server is this process: its nodes are here, or wherever a pool of processes has them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,14 +7,13 @@ from flwr.app import Message
 from flwr.serverapp import Grid, ServerApp
 
 from . import flower_private
-from .worker import BuildClientApp
-from .workers import borrowed
+from .pools import BuildClientApp, PoolKind, borrowed
 
 Execute = Callable[[Sequence[Message]], list[Message]]
 
 
 class InProcessGrid(Grid):
-    """A Grid whose nodes live on this machine.
+    """A Grid without a SuperLink.
 
     Args:
         node_ids: the nodes.
@@ -65,22 +64,22 @@ def run_inprocess(
     build: BuildClientApp,
     server_app: ServerApp,
     num_nodes: int,
-    workers: int,
+    pool_kind: PoolKind | None,
     modules: Mapping[str, str],
     started: Callable[[list[int]], None],
 ) -> None:
     """Run a ServerApp against ``num_nodes`` nodes until it returns.
 
     Args:
-        build: makes the ClientApp; picklable if ``workers`` > 1.
-        workers: 1 trains in this process, more in as many others, which the next run may use again.
+        build: makes the ClientApp; picklable if there is a pool.
+        pool_kind: which processes train, and may be used again by the next run; None: this one.
         modules: the user's own that ``build`` needs, each with a digest.
-        started: is told the workers' process ids when they are ready, before the ServerApp starts.
+        started: is told the processes' ids when they are ready, before the ServerApp starts.
     """
     flower_private.become_server()
     node_ids = range(1, num_nodes + 1)
     context = flower_private.node_context(flower_private.SERVER_NODE_ID)
-    if workers == 1:
+    if pool_kind is None:
         app = build()
 
         def execute(messages: Sequence[Message]) -> list[Message]:
@@ -89,7 +88,7 @@ def run_inprocess(
         started([])
         server_app(InProcessGrid(node_ids=node_ids, execute=execute), context)
         return
-    with borrowed(workers=workers, modules=modules) as pool:
+    with borrowed(pool_kind, modules=modules) as pool:
         pool.begin(build, modules=modules)
         started(pool.pids)
         server_app(InProcessGrid(node_ids=node_ids, execute=pool.run), context)

@@ -3,7 +3,7 @@
 import mmap
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -30,10 +30,18 @@ class Shared:
 
     def load(self, descriptor: int) -> Any:
         """The object, in a process that has the file open; its large arrays are read-only and take no memory here."""
+        return self.unpickle(self.map(descriptor))
+
+    def map(self, descriptor: int) -> list[memoryview]:
+        """The large arrays' bytes, read-only, in a process that has the file open."""
         if not self.spans:
-            return pickle.loads(self.pickled)
+            return []
         memory = memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))  # unmapped with the last array
-        return pickle.loads(self.pickled, buffers=[memory[start : start + size] for start, size in self.spans])
+        return [memory[start : start + size] for start, size in self.spans]
+
+    def unpickle(self, buffers: Sequence[Any]) -> Any:
+        """The object around these bytes of its large arrays."""
+        return pickle.loads(self.pickled, buffers=buffers)
 
 
 def nameless_file() -> BinaryIO:

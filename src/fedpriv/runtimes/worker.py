@@ -20,7 +20,7 @@ from .sharing import Shared
 if TYPE_CHECKING:
     from flwr.app import Message
 
-BuildClientApp = Callable[[], Callable[..., "Message"]]
+    from .pools import BuildClientApp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,12 @@ def is_one() -> bool:
     return _is_one
 
 
+def become_one() -> None:
+    """Say so."""
+    global _is_one
+    _is_one = True
+
+
 def main(*, socket: int, parent: int, modules: Iterable[str]) -> None:
     """Serve until the parent is gone.
 
@@ -56,8 +62,7 @@ def main(*, socket: int, parent: int, modules: Iterable[str]) -> None:
         parent: descriptor of a pipe that nobody writes to, and that closes with the parent.
         modules: what to import before there is a job; slow to import, and sure to be needed.
     """
-    global _is_one
-    _is_one = True
+    become_one()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     gc.disable()  # imports make a million objects and no garbage

@@ -1,22 +1,22 @@
-"""Local worker processes, started once and used by one run after another."""
+"""Local worker processes."""
 
-import atexit
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from multiprocessing import reduction, spawn
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from fedpriv.errors import FedprivError
 
-from . import worker
-from .sharing import nameless_file, share
-from .worker import BuildClientApp, Job
+from .pools import BuildClientApp
+from .sharing import Shared, nameless_file, share
+from .worker import Job
 
 if TYPE_CHECKING:
     from flwr.app import Message
@@ -26,10 +26,26 @@ _PROGRAM = (
     "import sys; sys.path[:] = {path!r}; from fedpriv.runtimes.worker import main; "
     "main(socket={socket}, parent={parent}, modules={modules!r})"
 )
-_IMPORTED_AHEAD = ("fedpriv.experiment.nodes", "torch._dynamo")
+IMPORTED_AHEAD = ("fedpriv.experiment.nodes", "torch._dynamo")
 """What takes seconds and is sure to be needed; torch.optim imports the latter. Names only: no room above is known."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalWorkers:
+    """Processes of this machine.
+
+    Args:
+        workers: how many, >= 1.
+    """
+
+    workers: int
+
+    def start(self) -> "WorkerPool":
+        """See ``PoolKind``."""
+        return WorkerPool(workers=self.workers)
+
+
+@final
 class WorkerPool:
     """N processes that answer messages. They end with ``close``, or with this process, however it ends.
 
@@ -38,10 +54,6 @@ class WorkerPool:
     """
 
     def __init__(self, *, workers: int) -> None:
-        if worker.is_one():
-            raise FedprivError(
-                "A script that workers import starts a run again. Put what it does below `if __name__ == '__main__':`."
-            )
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[Connection] = []
         self._modules: dict[str, str] = {}
@@ -59,7 +71,7 @@ class WorkerPool:
     def _start(self, parent: int) -> None:
         here, there = multiprocessing.Pipe()
         with there:
-            program = _PROGRAM.format(path=sys.path, socket=there.fileno(), parent=parent, modules=_IMPORTED_AHEAD)
+            program = _PROGRAM.format(path=sys.path, socket=there.fileno(), parent=parent, modules=IMPORTED_AHEAD)
             process = subprocess.Popen(
                 [sys.executable, "-c", program], stdin=subprocess.DEVNULL, pass_fds=(there.fileno(), parent)
             )
@@ -71,35 +83,20 @@ class WorkerPool:
         """Process ids of the workers."""
         return [process.pid for process in self._processes]
 
-    def suits(self, *, workers: int, modules: Mapping[str, str]) -> bool:
-        """Whether it has that many workers, all alive, and none has imported another version of one of ``modules``."""
+    def suits(self, modules: Mapping[str, str]) -> bool:
+        """Whether all are alive, and none has imported another version of one of ``modules``."""
         return (
-            len(self._processes) == workers
-            and all(process.poll() is None for process in self._processes)
+            all(process.poll() is None for process in self._processes)
             and not any(pipe.poll() for pipe in self._pipes)  # nothing was asked: it is the end that can be read
             and all(modules.get(name, digest) == digest for name, digest in self._modules.items())
         )
 
     def begin(self, build: BuildClientApp, *, modules: Mapping[str, str]) -> None:
-        """Have every worker build its ClientApp; returns when all have.
-
-        Args:
-            build: makes it; picklable. Large arrays in it are shared by the workers, which may only read them.
-            modules: the user's own that it needs, each with a digest.
-
-        Raises:
-            FedprivError: one could not.
-        """
+        """See ``Pool``."""
         self._modules |= modules
         with closing(nameless_file()) as file:
             shared = share(build, file)
-            job = Job(
-                build=shared,
-                environ=dict(os.environ),
-                folder=os.getcwd(),
-                path=tuple(sys.path),
-                script=_script() if b"__main__" in shared.pickled else {},
-            )
+            job = job_of(shared)
             for pipe, process in zip(self._pipes, self._processes, strict=True):
                 self._send(pipe, job)
                 if shared.spans:
@@ -108,11 +105,7 @@ class WorkerPool:
             self._receive(pipe)
 
     def run(self, messages: "Sequence[Message]") -> "list[Message]":
-        """Answers in the order of ``messages``; a free worker takes the next one.
-
-        Raises:
-            FedprivError: a worker ended, or failed outside of any client.
-        """
+        """Answers in the order of ``messages``; a free worker takes the next one."""
         waiting = list(enumerate(messages))[::-1]
         answers: list[Message | None] = [None] * len(messages)
         busy: dict[Connection, int] = {}
@@ -173,55 +166,6 @@ class WorkerPool:
 
 
 @contextmanager
-def borrowed(*, workers: int, modules: Mapping[str, str]) -> Iterator[WorkerPool]:
-    """The pool of the run before, or a new one. It is kept for the next run, unless this one fails.
-
-    Args:
-        modules: the user's own that the run needs, each with a digest.
-    """
-    global _idle
-    pool, _idle = _idle, None
-    if pool is not None and not pool.suits(workers=workers, modules=modules):
-        pool.close()
-        pool = None
-    if pool is None:
-        pool = WorkerPool(workers=workers)
-    try:
-        yield pool
-    except BaseException:
-        pool.close()
-        raise
-    with suppress(FedprivError):  # one that has just died; the next run starts others
-        pool.forget()
-    _idle = pool
-
-
-def start_early(workers: int | None) -> None:
-    """Let so many workers import what they need while this process still reads and checks; 1 and None need none yet."""
-    if workers is not None and workers > 1:
-        with borrowed(workers=workers, modules={}):
-            pass
-
-
-_idle: WorkerPool | None = None
-
-
-@atexit.register
-def _close() -> None:
-    if _idle is not None:
-        _idle.close()
-        _disown()
-
-
-def _disown() -> None:
-    global _idle
-    _idle = None
-
-
-os.register_at_fork(after_in_child=_disown)
-
-
-@contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Ctrl-C reaches the whole process group, but the parent decides: workers inherit the block from birth."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -229,6 +173,17 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def job_of(build: Shared) -> Job:
+    """``build``, and where this process would run it."""
+    return Job(
+        build=build,
+        environ=dict(os.environ),
+        folder=os.getcwd(),
+        path=tuple(sys.path),
+        script=_script() if b"__main__" in build.pickled else {},
+    )
 
 
 def _script() -> dict[str, Any]:
