@@ -37,6 +37,17 @@ def test_a_changed_file_changes_it(package, name):
     assert own_code([SPEC]) != before
 
 
+def test_a_compiled_module_counts_by_its_bytes(package, monkeypatch):
+    importlib.import_module("package_of_their_own.net")
+    compiled = package / "layers.so"
+    compiled.write_bytes(b"\x7fELF\0")
+    monkeypatch.setattr(sys.modules["package_of_their_own.layers"], "__file__", str(compiled))
+    before = own_code([SPEC])
+    assert "package_of_their_own.layers" in before
+    compiled.write_bytes(b"\x7fELF\0\0")
+    assert own_code([SPEC]) != before
+
+
 def test_installed_packages_count_by_version():
     import sklearn
 

@@ -58,6 +58,8 @@ def _add(module: ModuleType, found: dict[str, str]) -> None:
         return
     source = Path(file).read_bytes()
     found[name] = hashlib.sha256(source).hexdigest()
+    if not file.endswith(".py"):
+        return  # compiled: what it imports is not written in it
     for imported in _imports(source, package=module.__package__ or ""):
         if imported in sys.modules:
             _add(sys.modules[imported], found)
