@@ -115,6 +115,19 @@ def test_a_point_tells_its_numbers_under_the_pointer(opened):
     assert "95 % interval" in tab.inner_text("#vg-tooltip-element")
 
 
+def test_a_curve_tells_its_setting_under_the_pointer(opened):
+    tab = opened()
+    figure = tab.locator("#figure_learning_curves_1 svg.marks")
+    figure.scroll_into_view_if_needed()
+    box = figure.bounding_box()
+    for part in (0.4, 0.5, 0.6):  # the pointer has to move
+        tab.mouse.move(box["x"] + part * box["width"], box["y"] + 0.5 * box["height"])
+    tab.wait_for_selector("#vg-tooltip-element.visible")
+    told = tab.inner_text("#vg-tooltip-element")
+    assert "epsilon" in told or "no " in told
+    assert "undefined" not in told
+
+
 def test_markup_in_a_config_is_text(opened):
     tab = opened()
     assert tab.evaluate("window.hacked === undefined")

@@ -152,9 +152,15 @@ def test_links_lead_from_the_page_to_the_run_folders(digits_sweep, sweep, tmp_pa
     assert all((tmp_path / "deep" / link / "run.json").exists() for link in links)
 
 
-@pytest.mark.parametrize("name", fedpriv.report.FIGURES)
+@pytest.mark.parametrize("name", [name for name in fedpriv.report.FIGURES if name != "client_clip_rate"])
 def test_every_figure_is_a_chart_for_notebooks(sweep, name):
     assert fedpriv.report.figure(name, sweep).to_dict()["layer"]
+
+
+def test_where_no_update_is_clipped_there_is_no_clip_rate(sweep):
+    assert all(run.rounds["diagnostic_clipped"].null_count == run.rounds.num_rows for run in sweep)
+    with pytest.raises(InputError, match="nothing to draw"):
+        fedpriv.report.figure("client_clip_rate", sweep)
 
 
 def test_a_figure_of_unlike_runs_is_a_chart_for_each_group(digits_sweep):

@@ -2,6 +2,8 @@ import json
 import math
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fedpriv
@@ -183,3 +185,19 @@ def test_no_damage_stops_the_others_from_being_read(copied, name, change):
     (other,) = runs.others
     assert other.path == folder
     assert other.reason
+
+
+def test_a_run_whose_tables_are_damaged_or_tell_of_less_is_listed_and_the_rest_is_read(swept, tmp_path):
+    folder = tmp_path / "sweep"
+    shutil.copytree(swept, folder)
+    private = [run for run in find_runs([folder]) if run.epsilon is not None]
+    junk, doctored = (run.path / "rounds.parquet" for run in private[:2])
+    junk.write_bytes(b"junk")
+    table = pq.read_table(doctored)
+    column = table.column_names.index("epsilon")
+    pq.write_table(table.set_column(column, "epsilon", pa.array([0.01] * table.num_rows)), doctored)
+    found = find_runs([folder])
+    reasons = {other.path: other.reason for other in found.others}
+    assert "cannot be read" in reasons[private[0].path]
+    assert "less epsilon than the ledger" in reasons[private[1].path]
+    assert len(found) >= 2

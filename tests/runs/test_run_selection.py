@@ -14,7 +14,7 @@ def test_the_best_run_says_what_its_epsilon_leaves_out(swept):
     text = " ".join(found.sentences())
     assert "leaves out the selection" in text
     assert "Poisson distribution of mean 4" in text
-    assert "4 of them claim nothing" in text
+    assert "Runs without a guarantee (4) had no say" in text
     assert "A grid whose size is fixed" in text
 
 

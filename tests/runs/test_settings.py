@@ -70,7 +70,7 @@ def test_words_are_those_one_would_type():
 
 def test_seeds_are_those_that_decided_the_run(new_run):
     assert seeds_of(new_run({"seed": 3})) == (3, 3, 3, 3)
-    assert seeds_of(new_run({"seed": 3, "seeds.data": 0, "seeds.noise": "secret"})) == (0, 3, 3, "secret")
+    assert seeds_of(new_run({"seed": 3, "seeds.data": 0, "seeds.noise": "secret"})) == (0, 3, 3, "secret of 1f0c5a")
     assert seeds_of(new_run({"seed": 3, "privacy.mechanism": "none"})) == (3, 3, 3, None)
     assert seeds_of(new_run({"seed": 0, "privacy.epsilon": math.inf})) == (0, 0, 0, None)
 

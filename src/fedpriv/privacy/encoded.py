@@ -12,8 +12,8 @@ class EncodedUpdate:
     Attributes:
         values: shape (n, d) or (d,); int64 where the aggregation is exact on integers, float64 otherwise.
         norm: L2 norm of each raw update, float64, shape (n,) or (); ``nan`` if it was not finite (its values are zero).
-        clipped: bool, as ``norm``: whether the mechanism shortened the update, or clips and had to put zero in a
-            non-finite one's place; False where nothing clips.
+        clipped: as ``norm``: whether the mechanism shortened the update, or clips and had to put zero in a non-finite
+            one's place; ``nan`` where it clips no updates.
     """
 
     values: torch.Tensor

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from .settings import Seeds, Setting, flat
+from .settings import Seeds, Setting, averaged, coarsest, flat
 from .statistics import Difference, holm, mean_interval, paired_difference
 
 Baseline = Literal["without privacy", "clipped, without noise"]
@@ -74,7 +74,11 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
 
 def difference(a: Setting, b: Setting, *, metric: str) -> Difference | None:
     """a - b of a metric, paired over seeds; what has no noise is the partner of every noise seed."""
-    return paired_difference(*_paired(a.measured(metric), b.measured(metric)))
+    left, right = _paired(a.measured(metric), b.measured(metric))
+    by = coarsest(pair[0] for pair in left)
+    return paired_difference(
+        *(averaged(((pair[0], value) for pair, value in side.items()), by=by) for side in (left, right))
+    )
 
 
 def _paired(left: Mapping[Seeds, float], right: Mapping[Seeds, float]) -> tuple[dict[Any, float], dict[Any, float]]:

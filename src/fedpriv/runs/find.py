@@ -15,6 +15,7 @@ from fedpriv.verification import verify
 from .run import Run
 from .runs import Runs, Unread
 
+_ROUNDING = 1e-6
 _MARKS = {"run.json", "ledger.jsonl", "audit.jsonl"}  # a damaged folder may lack one
 
 
@@ -86,16 +87,30 @@ def _read(path: Path) -> Run | Unread:
         if not verdict.holds:
             failed = next(line for line in verdict.lines if line.startswith("FAILS"))
             return Unread(path, status, f"does not hold: {failed.removeprefix('FAILS').strip()}")
-        return Run(
+        run = Run(
             path=path,
             record=record,
             config=_config(path),
             guarantee=None if verdict.guarantee is None else verdict.guarantee.to_json(),
         )
+        return Unread(path, status, reason) if (reason := _tables_damage(run)) else run
     except FedprivError as error:
         return Unread(path, status, str(error))
     except Exception as error:  # what somebody wrote into a folder may fail in any way; the others are still read
         return Unread(path, status, f"cannot be read: {in_one_line(error)}")
+
+
+def _tables_damage(run: Run) -> str | None:
+    """What is wrong with the tables, which nothing verifies.
+
+    Raises:
+        DamagedRunError: one cannot be read.
+    """
+    _ = run.clients
+    told = run.rounds["epsilon"].to_pylist() if "epsilon" in run.rounds.column_names else []
+    if run.epsilon is not None and told and (told[-1] is None or told[-1] < run.epsilon * (1 - _ROUNDING)):
+        return "rounds.parquet tells of less epsilon than the ledger holds"
+    return None
 
 
 def _config(path: Path) -> Mapping[str, Any]:

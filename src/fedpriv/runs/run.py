@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -55,9 +56,9 @@ class Run:
         """Which way the headline metric is good."""
         return bool(self.record.extra.get("task", {}).get("higher_is_better", True))
 
-    @property
+    @cached_property
     def rounds(self) -> "pa.Table":
-        """A row a round, read now.
+        """A row a round.
 
         Raises:
             DamagedRunError: the table cannot be read.

@@ -40,15 +40,18 @@ class Selection:
 
     def sentences(self) -> Iterator[str]:
         """The warning that belongs beside the best run; nothing where it was the only one."""
-        if self.tries == 1 and not self.unclaimed:
+        if self.tries == 1:
             return
         yield (
-            f"The best of {self.tries + self.unclaimed} runs ({self.best.record.name}/{self.best.record.run_id}) was "
+            f"The best of {self.tries} runs with a guarantee ({self.best.record.name}/{self.best.record.run_id}) was "
             "chosen by looking at all of them: its epsilon is that of one run, and leaves out the selection; its "
             f"{self.best.headline.replace('_', ' ')} is too good for the same reason."
         )
         if self.unclaimed:
-            yield f"{self.unclaimed} of them claim nothing: if they had a say in the choice, nothing bounds its cost."
+            yield (
+                f"Runs without a guarantee ({self.unclaimed}) had no say in this; if they had one, nothing bounds its "
+                "cost."
+            )
         at = f"at delta {upwards(self.delta, 3)}, if each run had noise of its own (not one noise seed for several)"
         if self.repeated is not None:
             yield (

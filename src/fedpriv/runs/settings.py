@@ -1,6 +1,7 @@
 """Which settings runs tried: what differs between their configs, and which runs differ in their seeds only."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -25,7 +26,7 @@ class Setting:
     Attributes:
         config: dotted key -> value, of the keys that differ between the settings.
         label: the same in an experiment's words, such as ``privacy.epsilon=4``.
-        runs: one a combination of seeds.
+        runs: at least one a combination of seeds; what adds no noise may come several times, by noise seeds.
     """
 
     config: Mapping[str, Any]
@@ -44,13 +45,21 @@ class Setting:
 
     def measured(self, metric: str) -> dict["Seeds", float]:
         """A metric of ``run.json`` by seeds, of the runs that have it."""
-        found = ((seeds_of(run), run.record.metrics.get(metric)) for run in self.runs)
-        return {seeds: value for seeds, value in found if value is not None}
+        found: dict[Seeds, float] = {}
+        for run in self.runs:
+            if (value := run.record.metrics.get(metric)) is not None:
+                found.setdefault(seeds_of(run), value)
+        return found
 
     @property
     def interval(self) -> Interval | None:
         """Of the headline metric over the seeds; None where no run has it."""
-        return mean_interval(list(values)) if (values := self.by_seed.values()) else None
+        return mean_interval(list(self.independent.values())) if self.by_seed else None
+
+    @property
+    def independent(self) -> dict[Any, float]:
+        """The headline metric by what is independent: runs that share the coarsest seed that varies are one mean."""
+        return averaged(self.by_seed.items(), by=coarsest(self.by_seed))
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -73,7 +82,23 @@ def seeds_of(run: Run) -> Seeds:
         or privacy.get("noise_multiplier") == 0
     )
     found = [config["seed"] if own.get(purpose) is None else own[purpose] for purpose in PURPOSES]
+    if found[-1] == "secret":
+        found[-1] = f"secret of {run.record.run_id}"  # nobody else's
     return (*found[:-1], None if noiseless else found[-1])
+
+
+def coarsest(seeds: Iterable[Seeds]) -> int | None:
+    """Index of the first purpose whose seeds vary; None: there is one combination."""
+    known = list(seeds)
+    return next((n for n in range(len(PURPOSES)) if len({each[n] for each in known}) > 1), None)
+
+
+def averaged(values: Iterable[tuple[Seeds, float]], *, by: int | None) -> dict[Any, float]:
+    """Means of the values whose seeds agree in purpose ``by``; of all where it is None."""
+    groups: dict[Any, list[float]] = {}
+    for seeds, value in values:
+        groups.setdefault(None if by is None else seeds[by], []).append(value)
+    return {seed: math.fsum(found) / len(found) for seed, found in groups.items()}
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,11 +119,10 @@ def choices(run: Run, keys: Iterable[str]) -> dict[str, Any]:
 
 def settings(runs: Iterable[Run]) -> list[Setting]:
     """Runs grouped by everything in their configs but seeds, in the order in which they come."""
-    groups: dict[str, dict[Seeds, Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps(flat(run.config), sort_keys=True, default=str)
-        groups.setdefault(key, {}).setdefault(seeds_of(run), run)
-    members = [tuple(group.values()) for group in groups.values()]
+        groups.setdefault(json.dumps(flat(run.config), sort_keys=True, default=str), []).append(run)
+    members = [tuple(group) for group in groups.values()]
     configs = [flat(group[0].config) for group in members]
     keys = _differing(configs)
     return [

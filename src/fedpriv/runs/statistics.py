@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 CONFIDENCE = 0.95
+_ROUNDING = 1e-9  # relative: what differs by less does not vary
 
 
 @final
@@ -45,7 +46,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
         return Interval(mean, None, None, 1)
     from scipy import stats
 
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    spread = math.hypot(*(value - mean for value in values)) / math.sqrt(n - 1)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
 
@@ -56,8 +57,9 @@ def paired_difference(a: Mapping[Any, float], b: Mapping[Any, float]) -> Differe
     if not differences:
         return None
     interval = mean_interval(differences)
-    if interval.n == 1 or max(differences) == min(differences):
-        return Difference(interval, None)
+    size = max(1.0, *map(abs, a.values()), *map(abs, b.values()))
+    if interval.n == 1 or max(differences) - min(differences) <= _ROUNDING * size:
+        return Difference(Interval(interval.mean, None, None, interval.n), None)
     from scipy import stats
 
     return Difference(interval, float(stats.ttest_1samp(differences, 0.0).pvalue))

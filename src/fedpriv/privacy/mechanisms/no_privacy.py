@@ -20,7 +20,7 @@ def weigh(update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
     return EncodedUpdate(
         values=torch.where(finite[..., None], update * weight[..., None], 0.0),
         norm=torch.where(finite, norm, math.nan),
-        clipped=torch.zeros_like(finite),
+        clipped=torch.full_like(norm, math.nan),
     )
 
 

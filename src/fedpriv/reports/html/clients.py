@@ -84,9 +84,13 @@ def _average(values: Iterable[float | None]) -> str:
 
 
 def clip_rates(run: Any) -> Values | None:
-    """Mean share clipped of each client that took part; None where nothing clips."""
-    found = _mean_by_client(run, "diagnostic_clipped")
+    """Mean share clipped of each client that took part; None where no updates are clipped."""
+    found = _clipped(run)
     return None if found is None else found[1]
+
+
+def _clipped(run: Any) -> tuple[Values, Values] | None:
+    return _mean_by_client(run, "diagnostic_clipped") if run.config["privacy"]["mechanism"] == "central" else None
 
 
 def _epsilons(run: Any) -> Values | None:
@@ -125,7 +129,7 @@ def _quarters(run: Any) -> list[dict[str, Any]] | None:
     order = np.argsort(examples, kind="stable")
     epsilons = client_epsilons(run) or {}
     columns = {
-        "clipped": _mean_by_client(run, "diagnostic_clipped"),
+        "clipped": _clipped(run),
         "train_loss": _mean_by_client(run, "diagnostic_loss"),
     }
     rows = []

@@ -31,7 +31,7 @@ def cost_table(panel: Panel) -> Table:
     columns += ["above the best constant answer"] if constants else []
     rows = []
     for setting in panel.settings:
-        row = [*([setting.series] if several else []), _budget(setting), str(len(setting.runs))]
+        row = [*([setting.series] if several else []), _budget(setting), str(setting.seeds)]
         row += [metric(setting.interval and setting.interval.mean), in_brackets(setting.interval)]
         for kind in kinds:
             row += _against(costs.get((setting.label, kind)))
@@ -98,7 +98,7 @@ def significance(costs: Mapping[str, Cost]) -> str:
 
 
 def _sureness(settings: list[Setting]) -> str:
-    seeds = {len(setting.runs) for setting in settings}
+    seeds = {setting.seeds for setting in settings}
     if max(seeds) == 1:
         return "There is one seed of each, so nothing says how sure that is."
     return (

@@ -1,5 +1,6 @@
 """Curves by round: what a setting learns, and what it spends."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,13 +69,13 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
     line = chart.mark_line(clip=True, strokeWidth=2, interpolate="step-after" if bound else "linear").encode(
         y=y, opacity=clear, strokeDash=alt.condition("datum.private", alt.value([1, 0]), alt.value([6, 3]))
     )
-    tooltip = [
-        alt.Tooltip("setting:N", title="setting"),
-        alt.Tooltip("round:Q"),
-        alt.Tooltip("mean:Q", title=title, format=".4f"),
-        *([] if bound else [alt.Tooltip("interval:N", title="95 % interval")]),
-        alt.Tooltip("seeds:Q", title="seeds"),
-    ]
+    # Written out, since Vega-Lite looks for the row in the wrong place where the nearest point is taken.
+    row = "(datum.datum || datum)"
+    told = {"setting": f"{row}.setting", "round": f"{row}.round", title: f"format({row}.mean, '.4f')"}
+    told |= {} if bound else {"95 % interval": f"{row}.interval"}
+    told |= {"seeds": f"{row}.seeds"}
+    written = ", ".join(f"{json.dumps(key)}: {value}" for key, value in told.items())
+    tooltip = alt.TooltipValue(alt.ExprRef(f"{{{written}}}"))
     points = chart.mark_point(clip=True, filled=True, size=55).encode(
         y=y,
         opacity=alt.condition(hovered, alt.value(1), alt.value(0)),

@@ -42,6 +42,11 @@ class Setting:
         """One a combination of seeds."""
         return self.grouped.runs
 
+    @property
+    def seeds(self) -> int:
+        """How many independent values its interval is of."""
+        return len(self.grouped.independent)
+
     @cached_property
     def epsilon(self) -> float | None:
         """The largest over its runs; None where one of them claims nothing."""

@@ -15,6 +15,7 @@ MOST_SERIES = 8
 """Series with a colour of their own in one figure."""
 OTHERS = "others"
 _MOST_TICKS = 9
+_LEAST = 1e-4  # where the axis of epsilon begins
 _TICKS = [m * 10**e for e in range(-4, 7) for m in (1, 2, 5)]
 
 
@@ -123,7 +124,7 @@ class _Axis:
 
     def __init__(self, settings: Sequence[Setting]) -> None:
         epsilons = [setting.epsilon for setting in settings if setting.epsilon is not None] or [1.0]
-        low, high = max(min(epsilons), 1e-4), max(epsilons)
+        low, high = (max(end, _LEAST) for end in (min(epsilons), max(epsilons)))
         step = max(1.9, (high / low) ** 0.22)
         apart = [budget for budget in APART if any(setting.budget == budget for setting in settings)]
         self._low = low
@@ -150,8 +151,8 @@ def _scale(means: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]
 
 def _far_apart(epsilons: Sequence[float]) -> bool:
     """Whether each can have a tick of its own."""
-    whole = max(1.0, math.log(epsilons[-1] / epsilons[0]))
-    steps = [math.log(right / left) for left, right in pairwise(epsilons)]
+    whole = max(1.0, math.log(max(epsilons[-1], _LEAST) / max(epsilons[0], _LEAST)))
+    steps = [math.log(max(right, _LEAST) / max(left, _LEAST)) for left, right in pairwise(epsilons)]
     return len(epsilons) <= _MOST_TICKS and all(step > whole / 12 for step in steps)
 
 
@@ -167,7 +168,7 @@ def _mean(panel: Panel, setting: Setting, axis: _Axis) -> dict[str, Any]:
         "low": possible(interval.low, metric=panel.headline) if interval else None,
         "high": possible(interval.high, metric=panel.headline) if interval else None,
         "interval": in_brackets(interval) or "one seed: none",
-        "seeds": len(setting.runs),
+        "seeds": setting.seeds,
         "front": "yes" if setting.label in panel.front else "no",
     }
 

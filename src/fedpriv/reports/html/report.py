@@ -158,7 +158,7 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
     ],
     "curves": [
         ("learning_curves", "Learning curves", "Means over seeds; ribbons are 95 % intervals. Dashed: no guarantee."),
-        ("epsilon_by_round", "Epsilon spent", "The most over seeds: an upper bound while training, exact at the end."),
+        ("epsilon_by_round", "Epsilon spent", "The most over seeds, as told while training: upper bounds."),
         (
             "train_loss",
             "Training loss",
@@ -174,7 +174,7 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         (
             "client_clip_rate",
             "Clip rate",
-            "Share of examples (example level) or updates (client level) that were clipped.",
+            "Share of a client's updates that were clipped (client level).",
         ),
         ("client_epsilon", "Epsilon by client", "From the ledger, by Rényi DP; the guarantee is their maximum."),
     ],
