@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import fedpriv
+from fedpriv.accounting.claims import LEDGER_NAMES, protected_units
 from fedpriv.config import MODEL_KEYS, Config, check, compose, conf_dir, dump, load
 from fedpriv.data import Dataset
 from fedpriv.errors import ConfigError, DataError
@@ -164,9 +165,11 @@ def test_every_mechanism_sampling_and_runtime_assembles(group, name):
     experiment = Experiment.assemble(compose([*SMALL, f"{group}={name}", *some], config_dir=None))
     streams = experiment.streams(None)
     cohort = experiment.sampler(streams).cohort(1)
-    noise = np.ones(experiment.data.num_clients if experiment.config.privacy.mechanism == "example" else 1)
-    entry = experiment.privacy.mechanism(noise, streams).entry(round_number=1, attempt=0, cohort=cohort)
-    assert (entry is None) == (experiment.config.privacy.mechanism == "none")
+    mechanism = experiment.privacy.mechanism(np.ones(experiment.privacy.choice.num_multipliers), streams)
+    entries = mechanism.entries(round_number=1, attempt=0, cohort=cohort, state=mechanism.initial_state())
+    chosen = experiment.config.privacy.mechanism
+    assert [entry.mechanism for entry in entries] == list(LEDGER_NAMES[chosen])
+    assert [entry.unit for entry in entries] == list(protected_units(chosen))
     if group == "sampling" and name != "auto":
         assert experiment.sampler(streams).law.kind == name
 

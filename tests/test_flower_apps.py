@@ -206,6 +206,7 @@ def _task(experiment, *, clients):
         attempt=0,
         parameters=_parameters(experiment),
         broadcast={},
+        told={},
         chunk_ids=(0,),
         chunks=(clients,),
         noise_multipliers=np.ones(len(clients)),

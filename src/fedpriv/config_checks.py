@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+from fedpriv.accounting.claims import protects
 from fedpriv.accounting.sampling import CohortKind
 from fedpriv.config_schema import MODEL_KEYS, Config, PrivacyConfig, SeedsConfig
 from fedpriv.errors import ConfigError
@@ -26,7 +26,10 @@ _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "none": (),
     "example": ("max_grad_norm",),
     "central": ("clipping_norm",),
+    "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise"),
+    "central_per_layer": ("clipping_norm", "layer_norms"),
 }
+_OPTIONAL = ("count_noise", "layer_norms")  # what is left out follows
 _ALGORITHMS = ("fedavg", "scaffold", "fednova", "personal_layers", "flower")
 _SHARED_PRIVACY_KEYS = (
     "epsilon",
@@ -71,7 +74,7 @@ def _check_choices(config: Config) -> None:
     _one_of("task", config.task, ("auto", "classification", "binary", "regression", "next_token", "survival"))
     _one_of("strategy.algorithm", config.strategy.algorithm, _ALGORITHMS)
     _one_of("strategy.weighting", config.strategy.weighting, ("examples", "uniform"))
-    needed = "opacus" if config.privacy.mechanism == "example" else "sgd"
+    needed = "opacus" if protects(config.privacy.mechanism, "example") else "sgd"
     if config.training.engine not in ("auto", "vectorized", needed):
         raise ConfigError(
             f"training.engine={config.training.engine} cannot do the local steps of "
@@ -117,6 +120,9 @@ def _check_numbers(config: Config) -> None:
         "privacy.noise_multiplier": config.privacy.noise_multiplier,
         "privacy.clipping_norm": config.privacy.clipping_norm,
         "privacy.max_grad_norm": config.privacy.max_grad_norm,
+        "privacy.clipping_lr": config.privacy.clipping_lr,
+        "privacy.count_noise": config.privacy.count_noise,
+        **{f"privacy.layer_norms.{name}": norm for name, norm in config.privacy.layer_norms.items()},
         "privacy.delta": config.privacy.delta,
     }
     for key, number in positive.items():
@@ -126,6 +132,9 @@ def _check_numbers(config: Config) -> None:
         number = positive.get(key, whole.get(key))
         if number is not None and not least <= number <= most:
             raise ConfigError(f"{key}={number:g} must lie between {least:g} and {most:g}.")
+    quantile = config.privacy.target_quantile
+    if quantile is not None and not 0 < quantile < 1:
+        raise ConfigError(f"privacy.target_quantile={quantile:g} must lie between 0 and 1.")
     epsilon = config.privacy.epsilon
     if epsilon is not None and not epsilon > 0:
         raise ConfigError(
@@ -167,12 +176,12 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
     for key in fields(PrivacyConfig):
         if key.name == "mechanism" or key.name in usable:
             continue
-        if f"privacy.{key.name}" in chosen:
+        if any(name == f"privacy.{key.name}" or name.startswith(f"privacy.{key.name}.") for name in chosen):
             raise ConfigError(
                 f"privacy.{key.name} has no meaning with privacy={privacy.mechanism}; drop it, or choose another "
-                "mechanism (privacy=example, privacy=central)."
+                f"mechanism ({', '.join(f'privacy={name}' for name in _with_key(key.name))})."
             )
-        setattr(privacy, key.name, None if key.default is NO_DEFAULT else key.default)
+        setattr(privacy, key.name, getattr(PrivacyConfig(), key.name))
     if privacy.mechanism == "none":
         return
     if privacy.epsilon is None and privacy.noise_multiplier is None:
@@ -183,8 +192,12 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
     if privacy.epsilon == math.inf and privacy.noise_multiplier is not None:
         raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon.")
     for key_name in allowed:
-        if getattr(privacy, key_name) is None:
+        if getattr(privacy, key_name) is None and key_name not in _OPTIONAL:
             raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")
+
+
+def _with_key(name: str) -> list[str]:
+    return [choice for choice, keys in _MECHANISM_KEYS.items() if name in keys or name in _SHARED_PRIVACY_KEYS][-3:]
 
 
 def _one_of(key: str, value: str, known: Sequence[str]) -> None:
@@ -228,9 +241,10 @@ def _check_tracking(tracking: dict[str, Any]) -> None:
 def _check_strategy(config: Config) -> None:
     strategy, training = config.strategy, config.training
     algorithm = strategy.algorithm
-    if training.function is not None and config.privacy.mechanism == "example":
+    if training.function is not None and protects(config.privacy.mechanism, "example"):
         raise ConfigError(
-            "training.function trains as it likes, which is not DP-SGD: privacy=example cannot hold. Use "
+            f"training.function trains as it likes, which is not DP-SGD: privacy={config.privacy.mechanism} cannot "
+            "hold. Use "
             "privacy=central (the whole update is clipped, however it came about) or privacy=none."
         )
     if strategy.personal and algorithm != "personal_layers":
@@ -254,7 +268,7 @@ def _check_step_counting(config: Config) -> None:
         )
     if name == "fednova" and config.training.proximal_mu:
         raise ConfigError("strategy=fednova counts plain SGD steps: set training.proximal_mu=0.")
-    if config.privacy.mechanism == "central":
+    if protects(config.privacy.mechanism, "client"):
         why = {
             "scaffold": "the clients' control variates would be a second release, which nothing clips or noises",
             "fednova": "it scales the noisy sum by the cohort's mean number of steps, which depends on who is in it",
@@ -269,21 +283,21 @@ def _check_flower(config: Config) -> None:
     strategy = config.strategy
     if config.clients_per_node != 1:
         raise ConfigError("strategy=flower drives one client a node: leave clients_per_node=1.")
-    if config.privacy.mechanism == "central":
+    if protects(config.privacy.mechanism, "client"):
         raise ConfigError(
-            "strategy=flower aggregates what clients send as it likes, so no noise of privacy=central would be "
-            "calibrated to it. Use privacy=example (the clients earn it), privacy=none, or one of fedpriv's own "
-            "strategies."
+            "strategy=flower aggregates what clients send as it likes, so no noise of "
+            f"privacy={config.privacy.mechanism} would be calibrated to it. Use privacy=example (the clients earn it), "
+            "privacy=none, or one of fedpriv's own strategies."
         )
     if config.sampling.kind != "auto" or config.sampling.cohort is not None:
         raise ConfigError(
             "With strategy=flower the strategy samples: leave sampling alone and set strategy.flower.fraction_train."
         )
-    if config.privacy.mechanism == "example" and strategy.client_app:
+    if protects(config.privacy.mechanism, "example") and strategy.client_app:
         raise ConfigError(
             "strategy.client_app trains as it likes, which is not DP-SGD: use privacy=none, or fedpriv's own clients."
         )
-    if config.privacy.mechanism == "example" and any(not _of_flower(mod) for mod in strategy.mods):
+    if protects(config.privacy.mechanism, "example") and any(not _of_flower(mod) for mod in strategy.mods):
         raise ConfigError(
             "With privacy=example only Flower's own mods are taken: one of your own could release what DP-SGD protects."
         )

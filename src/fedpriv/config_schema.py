@@ -69,6 +69,10 @@ class PrivacyConfig:
     noise_multiplier: float | None = None
     clipping_norm: float | None = None
     max_grad_norm: float | None = None
+    target_quantile: float | None = None
+    clipping_lr: float | None = None
+    count_noise: float | None = None
+    layer_norms: dict[str, float] = field(default_factory=dict)
     calibration: str = "per_client"
     accountant: str = "auto"
     relation: str = "auto"

@@ -67,10 +67,10 @@ def example(mechanism=ExampleGaussian, *, engine="vectorized"):
 class _Tampered(CentralGaussian):
     """Something happens to the noise between the mechanism and the release."""
 
-    def decode(self, total, *, total_weight, round_number, attempt):
-        noisy = super().decode(total, total_weight=total_weight, round_number=round_number, attempt=attempt)
-        exact = self.grid.decode(total) / self.sampler.law.cohort
-        return exact + self.tampered(noisy - exact, total, total_weight)
+    def decode(self, gathered):
+        noisy = super().decode(gathered)
+        exact = self.grid.decode(gathered.total) / self.sampler.law.cohort
+        return exact + self.tampered(noisy - exact, gathered.total, gathered.weight)
 
     def tampered(self, noise, total, total_weight):
         raise NotImplementedError
@@ -108,44 +108,44 @@ class LaplaceClaimedGaussian(_Tampered):
 
 
 class SameNoiseEveryRound(CentralGaussian):
-    def decode(self, total, *, total_weight, round_number, attempt):
-        return super().decode(total, total_weight=total_weight, round_number=1, attempt=attempt)
+    def decode(self, gathered):
+        return super().decode(replace(gathered, round_number=1))
 
 
 class SameNoiseWhenResumed(CentralGaussian):
-    def decode(self, total, *, total_weight, round_number, attempt):
-        return super().decode(total, total_weight=total_weight, round_number=round_number, attempt=0)
+    def decode(self, gathered):
+        return super().decode(replace(gathered, attempt=0))
 
 
 class SeedOf32Bits(CentralGaussian):
-    def decode(self, total, *, total_weight, round_number, attempt):
+    def decode(self, gathered):
         key = int.from_bytes(self.streams.keys["noise"][:8], "little")
-        rng = np.random.default_rng((key + round_number) % 2**32)
-        noise = torch.from_numpy(rng.normal(scale=self.noise_std, size=len(total)))
-        return (self.grid.decode(total) + noise) / self.sampler.law.cohort
+        rng = np.random.default_rng((key + gathered.round_number) % 2**32)
+        noise = torch.from_numpy(rng.normal(scale=self.noise_std, size=len(gathered.total)))
+        return (self.grid.decode(gathered.total) + noise) / self.sampler.law.cohort
 
 
 class WeightByExamples(CentralGaussian):
-    def encode(self, update, *, weight):
-        encoded = super().encode(update, weight=weight)
-        return replace(encoded, values=(encoded.values * weight[..., None] / _SAID).long())
+    def encode(self, update, *, senders):
+        encoded = super().encode(update, senders=senders)
+        return replace(encoded, values=(encoded.values * senders.weights[:, None] / _SAID).long())
 
 
 class DenominatorByArrivals(CentralGaussian):
-    def decode(self, total, *, total_weight, round_number, attempt):
-        mean = super().decode(total, total_weight=total_weight, round_number=round_number, attempt=attempt)
-        return mean * self.sampler.law.cohort / torch.tensor(total_weight / _SAID)
+    def decode(self, gathered):
+        mean = super().decode(gathered)
+        return mean * self.sampler.law.cohort / torch.tensor(gathered.weight / _SAID)
 
 
 class SensitivityTwice(CentralGaussian):
-    def encode(self, update, *, weight):
-        encoded = super().encode(update, weight=weight)
+    def encode(self, update, *, senders):
+        encoded = super().encode(update, senders=senders)
         return replace(encoded, values=encoded.values * 2)
 
 
 class InfinityPasses(CentralGaussian):
-    def encode(self, update, *, weight):
-        encoded = super().encode(update, weight=weight)
+    def encode(self, update, *, senders):
+        encoded = super().encode(update, senders=senders)
         wild = torch.where(torch.isfinite(update), 0, 10**6 * int(1 / self.grid.step))
         finite = torch.isfinite(update).all(dim=-1, keepdim=True)
         return replace(encoded, values=torch.where(finite, encoded.values, wild))

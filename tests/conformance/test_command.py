@@ -15,9 +15,9 @@ from fedpriv.privacy.mechanisms import CentralGaussian
 
 
 class Silent(CentralGaussian):
-    def decode(self, total, **position):
+    def decode(self, gathered):
         print("this line is not JSON")
-        return self.grid.decode(total) / self.sampler.law.cohort
+        return self.grid.decode(gathered.total) / self.sampler.law.cohort
 
 
 def silent(streams, sampler):

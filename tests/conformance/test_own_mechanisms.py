@@ -81,10 +81,10 @@ def mine(streams, sampler, clipping_norm=0.4):
 class NotEveryRound(CentralGaussian):
     """A fault: every second round goes without noise, and its entry does not say so."""
 
-    def decode(self, total, **position):
-        if position["round_number"] % 2 == 0:
-            return self.grid.decode(total) / self.sampler.law.cohort
-        return super().decode(total, **position)
+    def decode(self, gathered):
+        if gathered.round_number % 2 == 0:
+            return self.grid.decode(gathered.total) / self.sampler.law.cohort
+        return super().decode(gathered)
 
 
 def forgetful(streams, sampler):

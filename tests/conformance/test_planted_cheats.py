@@ -23,10 +23,10 @@ _CLIPPING_NORM = 1.0
 class WithoutNoise(CentralGaussian):
     """A tenth of the noise where ``quiet`` says so."""
 
-    def decode(self, total, *, total_weight, round_number, attempt):
-        noisy = super().decode(total, total_weight=total_weight, round_number=round_number, attempt=attempt)
-        exact = self.grid.decode(total) / self.sampler.law.cohort
-        quiet = self.quiet(exact * self.sampler.law.cohort, total_weight / _SAID, round_number)
+    def decode(self, gathered):
+        noisy = super().decode(gathered)
+        exact = self.grid.decode(gathered.total) / self.sampler.law.cohort
+        quiet = self.quiet(exact * self.sampler.law.cohort, gathered.weight / _SAID, gathered.round_number)
         return exact + (noisy - exact) * (0.1 if quiet else 1.0)
 
     def quiet(self, total, arrived, round_number):
@@ -54,20 +54,19 @@ class QuietFromRoundEight(WithoutNoise):
 
 
 class NoiseEverySevenRounds(CentralGaussian):
-    def decode(self, total, *, total_weight, round_number, attempt):
-        return super().decode(total, total_weight=total_weight, round_number=round_number % 7, attempt=attempt)
+    def decode(self, gathered):
+        return super().decode(replace(gathered, round_number=gathered.round_number % 7))
 
 
 class SameNoiseAtTheSecondResume(CentralGaussian):
-    def decode(self, total, *, total_weight, round_number, attempt):
-        once = min(attempt, 1)
-        return super().decode(total, total_weight=total_weight, round_number=round_number, attempt=once)
+    def decode(self, gathered):
+        return super().decode(replace(gathered, attempt=min(gathered.attempt, 1)))
 
 
 class FirstCoordinatesClipped(CentralGaussian):
     """Every layer but the first passes."""
 
-    def encode(self, update, *, weight):
+    def encode(self, update, *, senders):
         first = self.grid.encode(update[..., :100])
         passing = (torch.nan_to_num(update[..., 100:], 0, 0, 0).clamp(-1e3, 1e3) / self.grid.step).long()
         return replace(first, values=torch.cat([first.values, passing], dim=-1))
@@ -76,15 +75,15 @@ class FirstCoordinatesClipped(CentralGaussian):
 class TrainedUpdatesTwice(CentralGaussian):
     """The clipping of what has many coordinates, as every real update, is to twice the norm."""
 
-    def encode(self, update, *, weight):
-        encoded = super().encode(update, weight=weight)
+    def encode(self, update, *, senders):
+        encoded = super().encode(update, senders=senders)
         twice = (torch.count_nonzero(update, dim=-1) > 50).long() + 1
         return replace(encoded, values=encoded.values * twice[..., None])
 
 
 class MiddlingNormsPass(CentralGaussian):
-    def encode(self, update, *, weight):
-        encoded = super().encode(update, weight=weight)
+    def encode(self, update, *, senders):
+        encoded = super().encode(update, senders=senders)
         middling = (encoded.norm > 5) & (encoded.norm < 1000)
         passing = (update.double().nan_to_num(0, 0, 0) / self.grid.step).long()
         return replace(encoded, values=torch.where(middling[..., None], passing, encoded.values))

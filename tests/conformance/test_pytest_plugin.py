@@ -17,8 +17,8 @@ class Half(CentralGaussian):
     def noise_std(self):
         return super().noise_std
 
-    def decode(self, total, **position):
-        return super().decode(total, **position) * 0.5
+    def decode(self, gathered):
+        return super().decode(gathered) * 0.5
 
 
 def half(streams, sampler):

@@ -164,6 +164,7 @@ class Federation:
                 make_optimizer=partial(torch.optim.SGD, lr=1.0, momentum=0.5),
             ),
             rule=self.server_rule or PlainServerRule(),
+            mechanism=self.mechanism.initial_state(),
         )
         self.algorithm = FederatedAveraging(
             layout=self.layout,
@@ -453,7 +454,7 @@ def test_the_ledger_is_written_before_the_first_message(federation, new_streams)
     outcomes = run.rounds(3)
     assert run.order == ["ledger", "message"] * 3
     assert [entry.round for entry in run.permitted] == [1, 2, 3]
-    assert [outcome.entry for outcome in outcomes] == run.permitted
+    assert [entry for outcome in outcomes for entry in outcome.entries] == run.permitted
 
 
 def test_nothing_is_sent_without_permission(federation, new_streams):
@@ -555,6 +556,7 @@ def test_noise_of_clients_is_independent_as_nodes_draw_it(new_data, new_streams,
                 attempt=a,
                 parameters={name: torch.zeros(s) for name, s in zip(layout.names, layout.shapes, strict=True)},
                 broadcast={},
+                told={},
                 chunk_ids=(0,),
                 chunks=((0, 1, 2),),
                 noise_multipliers=np.full(3, noise),

@@ -68,6 +68,7 @@ def train_tasks(draw):
         attempt=draw(st.integers(0, 1000)),
         parameters=draw(st.dictionaries(names, tensors(), max_size=3)),
         broadcast=draw(st.dictionaries(names, tensors(), max_size=2)),
+        told=draw(st.dictionaries(names, tensors(), max_size=2)),
         chunk_ids=tuple(draw(st.permutations(range(len(chunks))))),
         chunks=chunks,
         noise_multipliers=draw(aligned(floats, len(ids), np.float64)),

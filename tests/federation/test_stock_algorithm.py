@@ -108,7 +108,7 @@ class Stage:
             make_optimizer=self.experiment.server_optimizer,
         )
         return ServerState(
-            round=0, attempt=attempt, optimizer=optimizer, rule=self.experiment.server_rule(self.layout)
+            round=0, attempt=attempt, optimizer=optimizer, rule=self.experiment.server_rule(self.layout), mechanism={}
         )
 
 
@@ -315,7 +315,7 @@ def test_the_entry_is_written_before_any_message_and_names_who_is_asked():
     outcome = stage.algorithm().run_round(stage.grid, stage.state())
     assert order == ["entry", "messages"]
     (entry,) = stage.entries
-    assert entry == outcome.entry
+    assert [entry] == list(outcome.entries)
     assert entry.clients == tuple(outcome.cohort.tolist())
     assert len(entry.clients) == 4
 

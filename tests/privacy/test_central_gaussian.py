@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from halves import gathered, senders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ def make(streams, *, kind="poisson", noise_multiplier=1.3, clipping_norm=0.7):
 def noise_on_sum(mechanism, *, round_number=1, attempt=0, total=None, total_weight=0.0):
     """What decode adds to the sum, the public divisor undone."""
     values = torch.zeros(SIZE, dtype=torch.int64) if total is None else total
-    mean = mechanism.decode(values, total_weight=total_weight, round_number=round_number, attempt=attempt)
+    mean = mechanism.decode(gathered(values, weight=total_weight, round_number=round_number, attempt=attempt))
     assert mean.dtype == torch.float64
     return (mean * mechanism.sampler.law.cohort - mechanism.grid.decode(values)).numpy()
 
@@ -112,8 +113,8 @@ def test_noise_depends_on_neither_the_sum_nor_the_weights(mechanism):
 
 
 def test_every_client_counts_once_whatever_its_weight(mechanism):
-    update = torch.linspace(-1, 1, 10, dtype=torch.float64)
-    encoded = [mechanism.encode(update, weight=weight).values for weight in (0.0, 1.0, 1e6)]
+    update = torch.linspace(-1, 1, 10, dtype=torch.float64)[None]
+    encoded = [mechanism.encode(update, senders=senders(weights=[weight])).values for weight in (0.0, 1.0, 1e6)]
     assert torch.equal(encoded[0], encoded[1])
     assert torch.equal(encoded[0], encoded[2])
     assert encoded[0].dtype == torch.int64
@@ -123,9 +124,9 @@ def test_divisor_is_the_public_expected_cohort(new_streams):
     update = torch.full((4,), 0.1, dtype=torch.float64)
     for kind, (_, expected) in KINDS.items():
         mechanism = make(new_streams(0), kind=kind, noise_multiplier=0.0)
-        encoded = mechanism.encode(update, weight=1.0).values
+        encoded = mechanism.encode(update[None], senders=senders()).values[0]
         for answered in (1, 3, 50):
-            mean = mechanism.decode(encoded * answered, total_weight=answered, round_number=1, attempt=0)
+            mean = mechanism.decode(gathered(encoded * answered, weight=answered))
             assert torch.allclose(mean, update * answered / expected, rtol=1e-6)
 
 
@@ -133,7 +134,7 @@ def test_an_empty_cohort_is_noise_alone(mechanism, judge):
     entry = mechanism.entry(round_number=1, attempt=0, cohort=CLIENTS[:0])
     assert entry is not None
     assert entry.noise_std == mechanism.noise_std
-    assert judge.has_std(noise_on_sum(mechanism, total=mechanism.encode(torch.zeros(SIZE), weight=0.0).values), 0.91)
+    assert judge.has_std(noise_on_sum(mechanism, total=mechanism.nothing(SIZE)), 0.91)
 
 
 def test_entry_does_not_depend_on_the_cohort_but_for_its_commitment(mechanism):

@@ -288,6 +288,32 @@ def test_rows_that_are_no_examples_are_never_clipped_and_sent_by_opacus(new_stre
     assert len(gradients) == 0
 
 
+@pytest.mark.parametrize(("max_grad_norm", "share"), [(1e-3, 1.0), (1.5, 2 / 3), (2.5, 1 / 3), (1e6, 1 / 3)])
+def test_the_share_of_clipped_examples_is_told(engine, new_streams, max_grad_norm, share):
+    """Of 1,000 norms of each size; what is not finite is dropped, and counts as clipped."""
+    norms = torch.tensor([1.0, 2.0, math.inf]).repeat(1000)
+    x = norms[:, None] * torch.tensor([[0.6, 0.8]])
+    bench = Bench(
+        engine=engine,
+        streams=new_streams(0),
+        model=nn.Linear(2, 1, bias=False),
+        batches=PoissonBatches(batch_size=600, local_epochs=2),
+        max_grad_norm=max_grad_norm,
+        task=SumOfOutputs(),
+        lr=0.0,
+    )
+    [result], _ = bench.train(bench.work((x, torch.zeros(3000)), noise_multiplier=1.0))
+    assert result.metrics["clipped_examples"] == pytest.approx(share, abs=0.05)
+
+
+def test_without_examples_there_is_no_share_of_clipped_ones(engine, new_streams):
+    bench = Bench(
+        engine=engine, streams=new_streams(0), model=linear(), batches=Nothing(batch_size=2, local_epochs=1)
+    )
+    [result], _ = bench.train(bench.work(classes(4, 6), noise_multiplier=1.0))
+    assert math.isnan(result.metrics["clipped_examples"])
+
+
 def test_planted_fault_no_clipping_is_caught(engine, new_streams, monkeypatch):
     """The measurement above sees a sensitivity that is too large."""
     x, y = classes(8, 6)

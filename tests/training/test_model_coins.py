@@ -55,6 +55,7 @@ def test_every_round_client_and_attempt_has_its_own(new_streams, new_data):
                 attempt=attempt,
                 parameters=layout.unflatten(torch.zeros(layout.size)),
                 broadcast={},
+                told={},
                 chunk_ids=(0,),
                 chunks=((0, 1),),
                 noise_multipliers=np.full(2, np.nan),

@@ -10,6 +10,7 @@ from fedpriv.errors import ConfigError
 
 from .accountants import Composition, Epsilon, SampledGaussian
 from .budget import Accounting
+from .claims import CLAIMS
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
 from .ledger import ReleaseEntry, compositions
@@ -18,18 +19,6 @@ from .renyi import sensitivity
 from .terms import Terms
 from .threat_model import Cell, central_matrix, local_matrix, no_guarantee
 
-_TRUST = {
-    "example": ("local", "anyone who sees every client's updates, the server included"),
-    "client": ("central", "anyone who sees the global models but neither updates nor the server's coins"),
-}
-_RELEASED = {
-    "example": "every client's update of every round, and all that is computed from them: the global models",
-    "client": "the global model after every round",
-}
-_OF = {
-    "example": ("max_grad_norm", "examples into batches"),
-    "client": ("clipping_norm", "clients into cohorts"),
-}
 EVIDENCE = "no audit was run"
 
 NOT_COVERED = (
@@ -62,8 +51,8 @@ class Guarantee:
         method: what judged, ``accountant_version`` its library.
         sampling: how the run drew, in the ledger's words; ``sampling_assumed``: what that was accounted as.
         participation_cap: most noisy sums that one unit can be in.
-        norm: what clips, to how much, and that it never changes.
-        sensitivity: L2 norm that one unit's addend was clipped to (max_grad_norm or clipping_norm).
+        norm: what clips, to how much (a number, or by part the least and the most), and whether that never changes.
+        sensitivity: L2 norm that one unit's addend was clipped to; 1 where parts count in units of their noise.
         sensitivity_under_relation: how far neighbours can move a sum: twice as far under replace-one.
         worst_client: client id that attains epsilon at example level; None at client level.
         not_covered: what the statement does not speak about.
@@ -173,16 +162,15 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
     distinct = [dict(composition) for composition in {frozenset(c.items()) for c in released.values()}]
     curve = delta_curve(distinct, accounting=accounting, epsilon=epsilon.value)
     releases = [release for composition in distinct for release in composition]
-    trust_model, observer = _TRUST[first.unit]
-    norm, of = _OF[first.unit]
+    claim = CLAIMS[first.mechanism]
     return Guarantee(
         epsilon=epsilon.value,
         delta=accounting.delta,
         unit=first.unit,
         relation=accounting.relation,
-        trust_model=trust_model,
-        observer=observer,
-        released=_RELEASED[first.unit],
+        trust_model=claim.trust_model,
+        observer=claim.observer,
+        released=claim.released,
         population=terms.population,
         bound="upper bound",
         mu=curve.mu,
@@ -190,7 +178,7 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         accountant_version=_library(accounting, epsilon),
         sampling={
             "kind": first.sampling,
-            "of": of,
+            "of": claim.drawn,
             "rate_min": min(release.rate for release in releases),
             "rate_max": max(release.rate for release in releases),
         },
@@ -199,7 +187,7 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         releases=sum(sum(composition.values()) for composition in released.values()),
         participation_cap=max(sum(composition.values()) for composition in distinct),
         attempts=1 + max(entry.attempt for entry in entries),
-        norm={"name": norm, "value": first.sensitivity, "fixed": True},
+        norm=_norm(claim.norm, entries),
         sensitivity=first.sensitivity,
         sensitivity_under_relation=first.sensitivity * max(sensitivity(r, accounting.relation) for r in releases),
         noise_law=first.noise_law,
@@ -213,6 +201,17 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         threat_matrix=_matrix(first, released, epsilon.value, accounting, terms),
         terms=terms,
     )
+
+
+def _norm(name: str, entries: list[ReleaseEntry]) -> dict[str, Any]:
+    """What clips, to how much: one number, or of each part the smallest and the largest over the rounds."""
+    if not entries[0].parts:
+        return {"name": name, "value": entries[0].sensitivity, "fixed": True}
+    norms: dict[str, list[float]] = {}
+    for part in (part for entry in entries for part in entry.parts):
+        norms.setdefault(part.name, []).append(part.sensitivity)
+    ranges = {part: {"least": min(values), "most": max(values)} for part, values in norms.items()}
+    return {"name": name, "value": ranges, "fixed": all(len(set(values)) == 1 for values in norms.values())}
 
 
 def accounting_of(terms: Terms) -> Accounting:

@@ -1,14 +1,16 @@
 """Whether a ledger holds what its run was started to do: what is stated of one is then true of the other."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fedpriv.errors import ConfigError
 
+from .claims import CLAIMS, LEDGER_NAMES
 from .client_table import TabledClients
-from .ledger import ReleaseEntry
+from .ledger import ReleaseEntry, joint_multiplier
 from .sampling import CohortSampling
 from .terms import Terms
 
@@ -21,15 +23,29 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
     first = entries[0]
     if len(kinds) > 1 or first.noise_law != "gaussian" or first.group is not None:
         raise ConfigError("The ledger mixes mechanisms, norms or samplings, or has noise that nothing here adds up.")
-    if first.unit != {"example": "example", "central": "client"}.get(terms.mechanism):
-        raise ConfigError(f"The ledger's unit is {first.unit}, but the run was started with {terms.mechanism}.")
+    if first.mechanism not in LEDGER_NAMES.get(terms.mechanism, ()) or first.unit != CLAIMS[first.mechanism].unit:
+        raise ConfigError(
+            f"The ledger's entries are {first.mechanism}'s for each {first.unit}, but the run was started with "
+            f"privacy={terms.mechanism}."
+        )
     steps = terms.noisy_steps_per_round
     columns = {id(e.clients.table): e.clients.table for e in entries if isinstance(e.clients, TabledClients)}
     listed = [e for e in entries if not isinstance(e.clients, TabledClients)]
     for columns_of in (*columns.values(), *listed):
         _check_columns(columns_of, sensitivity=first.sensitivity, most_steps=steps["max"])
+    for entry in entries:
+        _check_parts(entry)
     if first.unit == "client":
         _check_cohorts(entries, CohortSampling(**_law(terms)))
+
+
+def _check_parts(entry: ReleaseEntry) -> None:
+    if not entry.parts:
+        return
+    if len({part.name for part in entry.parts}) < len(entry.parts):
+        raise ConfigError(f"The ledger's round {entry.round} names a part twice.")
+    if not math.isclose(joint_multiplier(entry.parts), cast(float, entry.noise_multiplier), rel_tol=_SAME):
+        raise ConfigError(f"The ledger's round {entry.round} has another noise_multiplier than its parts together.")
 
 
 def _law(terms: Terms) -> dict[str, Any]:

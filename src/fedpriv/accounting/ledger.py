@@ -13,9 +13,10 @@ entry that needs it, and an entry says which of its clients took part:
 ``np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(rows)), np.uint8), bitorder="little")``.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -48,6 +49,29 @@ class ReleaseTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of several vectors that are released together, under one coin of each unit.
+
+    Attributes:
+        name: a group of parameters, or what else the vector is.
+        sensitivity: L2 norm that one unit's addend to it is clipped to.
+        noise_std: of the noise on its sum, in the same units.
+    """
+
+    name: str
+    sensitivity: float
+    noise_std: float
+
+
+def joint_multiplier(parts: Iterable[Part]) -> float:
+    """Noise multiplier of several Gaussian releases as one: each in units of its noise, they are one vector.
+
+    McMahan et al. 2018 ("A general approach"), section 3; Andrew et al. 2021, Theorem 1.
+    """
+    return 1 / math.sqrt(sum((part.sensitivity / part.noise_std) ** 2 for part in parts))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReleaseEntry:
     """One round's release by one mechanism.
 
@@ -66,6 +90,8 @@ class ReleaseEntry:
         turn: (r, separation) where only clients with id r modulo ``separation`` could be in the round; else None.
         attempt: key of the noise stream; a round trained again with other noise is another entry.
         group: name of a jointly accounted run of correlated noise; None where noise is independent.
+        parts: where several vectors with noise of their own are released together; then ``sensitivity`` is 1, each
+            part counting in units of its own noise.
     """
 
     mechanism: str
@@ -84,6 +110,7 @@ class ReleaseEntry:
     noise_std: tuple[float, ...] | float | None
     steps: tuple[int, ...] | int | None
     group: str | None
+    parts: tuple[Part, ...] = ()
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -111,6 +138,7 @@ class ReleaseEntry:
             "noise_std": _plain(self.noise_std),
             "steps": _plain(self.steps),
             "group": self.group,
+            **({"parts": [asdict(part) for part in self.parts]} if self.parts else {}),
         }
 
     @staticmethod
@@ -134,6 +162,7 @@ class ReleaseEntry:
             noise_std=_frozen(line["noise_std"]),
             steps=_frozen(line["steps"]),
             group=line["group"],
+            parts=tuple(Part(**part) for part in line.get("parts", ())),
         )
 
     def releases(self) -> Iterable[tuple[int, SampledGaussian, int]]:

@@ -20,6 +20,8 @@ from .subject import Claim
 class ClientLevelSubject(MechanismSubject):
     """What its ledger entries claim, over the public expected cohort."""
 
+    unit = "client"
+
     @cached_property
     def claim(self) -> Claim:
         entry, cohort = self.entry, self.sampler.law.cohort

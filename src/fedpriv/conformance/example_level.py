@@ -42,6 +42,8 @@ class ExampleLevelSubject(MechanismSubject):
         engine: which one takes the steps.
     """
 
+    unit = "example"
+
     def __init__(
         self,
         *,
@@ -114,7 +116,7 @@ class ExampleLevelSubject(MechanismSubject):
         found = []
         for round_number in range(1, rounds + 1):
             cohort = self.cohort(round_number, seed=seed)
-            entry = mechanism.entry(round_number=round_number, attempt=0, cohort=cohort)
+            entry = self.stated(round_number=round_number, attempt=0, cohort=cohort)
             charged: dict[SampledGaussian, int] = defaultdict(int)
             for client, release, steps in () if entry is None else entry.releases():
                 if client == _TARGET:
@@ -221,5 +223,5 @@ class Silent:
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
         return np.zeros(len(cohort))
 
-    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> None:
-        return None
+    def entries(self, **position: Any) -> tuple[()]:
+        return ()

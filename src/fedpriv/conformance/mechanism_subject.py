@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,9 @@ class MechanismSubject(ABC):
         population: clients 0 ... population - 1.
     """
 
+    unit: ClassVar[str]
+    """Whose claim is measured."""
+
     def __init__(self, *, name: str, make: MakeMechanism, make_sampler: MakeSampler, population: int) -> None:
         self.name = name
         self.population = population
@@ -52,17 +56,18 @@ class MechanismSubject(ABC):
     ) -> tuple[Sequence[Release], Sequence[ReleaseEntry]]:
         """As a run does: entries are on the disk before their round; a round ahead of the checkpoint is paid again."""
         released: list[Release] = []
-        saved, last = before.start, len(before.rounds)
+        saved, kept, last = before.start, None, len(before.rounds)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "ledger.jsonl"
             with HashChain.open(path, trusted_count=0, trusted_head=GENESIS) as chain:
                 run = self.federation(before.start, seed=seed, permit=_into(chain), round=0, attempt=0)
                 for round_ in before.rounds:
-                    saved = run.parameters
+                    saved, kept = run.parameters, run.kept
                     released.append(run.play(round_))
             with HashChain.open(path, trusted_count=0, trusted_head=GENESIS) as chain:
                 attempt = int(any(entry.round >= last for entry in _entries(path)))
                 run = self.federation(saved, seed=seed, permit=_into(chain), round=last - 1, attempt=attempt)
+                run.kept = kept
                 released += [run.play(round_) for round_ in after.rounds]
             return released, _entries(path)
 
@@ -80,7 +85,10 @@ class MechanismSubject(ABC):
         return np.asarray(release.get(client, release.get(SERVER)))
 
     def stated(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
-        return self._watched.entry(round_number=round_number, attempt=attempt, cohort=cohort)
+        mechanism = self._watched
+        state = mechanism.initial_state()
+        entries = mechanism.entries(round_number=round_number, attempt=attempt, cohort=cohort, state=state)
+        return next((entry for entry in entries if entry.unit == self.unit), None)
 
     @cached_property
     def _watched(self) -> Mechanism:
@@ -103,7 +111,7 @@ class MechanismSubject(ABC):
         Raises:
             ConfigError: it claims nothing.
         """
-        entry = self.mechanism(0).entry(round_number=1, attempt=0, cohort=np.zeros(1, dtype=np.int64))
+        entry = self.stated(round_number=1, attempt=0, cohort=np.zeros(1, dtype=np.int64))
         if entry is None:
             raise ConfigError(f"{self.name} claims nothing: give it noise (noise_multiplier above 0).")
         if entry.noise_law not in ("gaussian", "laplace"):

@@ -38,7 +38,7 @@ def is_ours(target: Any) -> bool:
 
 def is_mechanism(found: Any) -> bool:
     """Whether it is a ``fedpriv.privacy.Mechanism``, or the class of one."""
-    parts = ("local_noise_multipliers", "encode", "decode", "entry", "planned")
+    parts = ("local_noise_multipliers", "encode", "decode", "entries", "planned")
     return all(callable(getattr(found, part, None)) for part in parts)
 
 

@@ -22,7 +22,7 @@ from fedpriv.federation import (
     make_client_app,
 )
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import Mechanism
+from fedpriv.privacy import Mechanism, State
 from fedpriv.runtimes import flower_private
 from fedpriv.runtimes.inprocess import InProcessGrid
 from fedpriv.streams import Streams, seed_key
@@ -100,7 +100,7 @@ class ScriptedFederation:
         mechanism: real.
         start: parameters before the next round.
         permit: is given each entry before the round's first message.
-        round: last completed round.
+        round: last completed round; ``kept``: what the mechanism has kept of it, None before the first.
     """
 
     mechanism: Mechanism
@@ -113,6 +113,7 @@ class ScriptedFederation:
     make_trainer: Callable[[ParameterLayout, Round], LocalTrainer]
     task: Task = field(default_factory=partial(Classification, num_classes=2))
     each: bool = False
+    kept: State | None = None
 
     def __post_init__(self) -> None:
         self.layout = layout_of(self.start)
@@ -126,7 +127,13 @@ class ScriptedFederation:
         weights = np.ones(data.num_clients)
         for report in round_.reports:
             weights[report.client] = 1.0 if self.each else report.num_examples
-        state = ServerState(round=self.round, attempt=self.attempt, optimizer=optimizer, rule=PlainServerRule())
+        state = ServerState(
+            round=self.round,
+            attempt=self.attempt,
+            optimizer=optimizer,
+            rule=PlainServerRule(),
+            mechanism=self.mechanism.initial_state() if self.kept is None else self.kept,
+        )
         algorithm = FederatedAveraging(
             layout=self.layout,
             sampler=_Asked(clients=np.array(round_.asked, dtype=np.int64)),  # type: ignore[arg-type]
@@ -140,7 +147,8 @@ class ScriptedFederation:
             each=self.each,
         )
         algorithm.run_round(self._grid(round_, data, weights), state)
-        before, self._start, self.round = self._start, self.layout.flatten(optimizer.parameters), state.round
+        before, self._start = self._start, self.layout.flatten(optimizer.parameters)
+        self.round, self.kept = state.round, state.mechanism
         moved = seen.release if self.each else {SERVER: self._start - before}
         return {releaser: self._with_integers(movement) for releaser, movement in moved.items()}
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fedpriv import __version__
+from fedpriv.accounting.claims import protects
 from fedpriv.config import MODEL_KEYS, Config, run_id
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
@@ -32,7 +33,7 @@ from fedpriv.experiment.flower_side import (
     samples_blindly,
 )
 from fedpriv.experiment.loading import PURPOSES, load_data
-from fedpriv.experiment.privacy_terms import PrivacyTerms
+from fedpriv.experiment.privacy import PrivacyTerms, Setting
 from fedpriv.federation import (
     FedNovaServerRule,
     PlainServerRule,
@@ -99,10 +100,11 @@ class Experiment:
     def check(self) -> None:
         """Raise ConfigError for anything that could only fail later."""
         _check_device(self.config.device)
-        if self.config.privacy.mechanism == "example" and not isinstance(self.task, AdditiveTask):
+        mechanism = self.config.privacy.mechanism
+        if protects(mechanism, "example") and not isinstance(self.task, AdditiveTask):
             raise ConfigError(
                 f"The loss of task={type(self.task).__name__.lower()} compares examples with each other, so it is no "
-                "sum over examples and no single one's influence can be clipped: privacy=example cannot hold. Use "
+                f"sum over examples and no single one's influence can be clipped: privacy={mechanism} cannot hold. Use "
                 "privacy=central or privacy=none."
             )
         model = self.new_model()
@@ -124,7 +126,7 @@ class Experiment:
             return
         check_model(
             model,
-            example_level=self.config.privacy.mechanism == "example",
+            example_level=protects(self.config.privacy.mechanism, "example"),
             sample=sample,
             num_tokens=self.data.num_tokens,
             output_shape=output_shape,
@@ -147,7 +149,7 @@ class Experiment:
             self.new_model(),
             self.data.sample(1),
             self.data.num_tokens,
-            by_example=self.config.privacy.mechanism == "example",
+            by_example=protects(self.config.privacy.mechanism, "example"),
         )
 
     @property
@@ -179,7 +181,7 @@ class Experiment:
             model=self.new_model(),
             sample=self.data.sample(1),
             formulation=self.formulation,
-            example_level=config.privacy.mechanism == "example",
+            example_level=protects(config.privacy.mechanism, "example"),
             batch_size=config.training.batch_size,
             expected_cohort=self.sampler(self.streams(None)).law.cohort,
             clients_per_node=config.clients_per_node,
@@ -271,9 +273,9 @@ class Experiment:
             given = seed if isinstance(seed, int) else self.config.seed
             keys.update(dict.fromkeys(purposes, seed_key(given)))
         mechanism = self.config.privacy.mechanism
-        amplified = mechanism == "central"
+        amplified = protects(mechanism, "client")
         # at example level a proof says nothing of one who knows which units dropout layers left out for whom
-        also = {"central": ["cohort"], "example": ["training"]}.get(mechanism, [])
+        also = ["cohort"] * amplified + ["training"] * protects(mechanism, "example")
         if noise_key is not None:
             secret = ["noise", "commitment", "batches", *also]
             key = hashlib.sha256(b"fedpriv noise key" + noise_key).digest()
@@ -366,8 +368,13 @@ class Experiment:
     @cached_property
     def privacy(self) -> PrivacyTerms:
         """What is protected, by which mechanism, and what may be said of it."""
-        sampler = self.sampler(self.streams(None))
-        return PrivacyTerms(config=self.config, data=self.data, sampler=sampler, caveats=self._caveats())
+        setting = Setting(
+            config=self.config,
+            data=self.data,
+            sampler=self.sampler(self.streams(None)),
+            layout=self.layout(self.new_model()),
+        )
+        return PrivacyTerms(setting=setting, caveats=self._caveats())
 
     def _caveats(self) -> list[str]:
         found = list(self.data.caveats)
@@ -375,7 +382,7 @@ class Experiment:
             found.append(f"the user's own code ({', '.join(own)}), where it reaches data that it is not given")
         if self.config.model["init"] is not None:
             found.append(f"the initial weights (model.init, sha256 {self.initial_weights[1]}), which count as public")
-        if self.config.strategy.personal and self.config.privacy.mechanism == "central":
+        if self.config.strategy.personal and protects(self.config.privacy.mechanism, "client"):
             found.append("the layers that stay with each client (strategy.personal), which only that client may see")
         return found
 

@@ -13,6 +13,7 @@ import torch
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import EpsilonMeter
+from fedpriv.accounting.claims import protects
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
 from fedpriv.config import dump
@@ -187,7 +188,7 @@ class Attempt:
     @property
     def _server_is_adversary(self) -> bool:
         """Whether nodes keep diagnostics to themselves."""
-        return self.grid is not None and self.experiment.config.privacy.mechanism == "example"
+        return self.grid is not None and protects(self.experiment.config.privacy.mechanism, "example")
 
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
         notes = list(changes)
@@ -217,13 +218,22 @@ class Attempt:
         )
         rule = self.experiment.server_rule(self.layout)
         states: dict[int, dict[str, torch.Tensor]] = {}
+        kept = self.mechanism.initial_state()
         if self.start.tensors is not None:
             optimizer.load_tensors(_section(self.start.tensors, "server"))
             rule.load_tensors(_section(self.start.tensors, "rule"))
+            kept = _section(self.start.tensors, "mechanism")
             for key, tensor in _section(self.start.tensors, "client").items():
                 client, _, name = key.partition("/")
                 states.setdefault(int(client), {})[name] = tensor
-        return ServerState(round=self.start.round, attempt=attempt, optimizer=optimizer, rule=rule, states=dict(states))
+        return ServerState(
+            round=self.start.round,
+            attempt=attempt,
+            optimizer=optimizer,
+            rule=rule,
+            mechanism=kept,
+            states=dict(states),
+        )
 
     def _plan(self) -> tuple[int, Epsilon]:
         """The last round that the budget allows, all entries of the ledger paid, and epsilon then."""
@@ -406,6 +416,7 @@ class Attempt:
         tensors = {"plan/noise_multipliers": torch.from_numpy(np.asarray(self.noise_multipliers))}
         tensors |= {f"server/{name}": tensor for name, tensor in self.state.optimizer.tensors().items()}
         tensors |= {f"rule/{name}": tensor for name, tensor in self.state.rule.tensors().items()}
+        tensors |= {f"mechanism/{name}": tensor for name, tensor in self.state.mechanism.items()}
         for client, state in self.state.states.items():
             tensors |= {f"client/{client}/{name}": tensor for name, tensor in state.items()}
         self.recorder.checkpoint(

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fedpriv.accounting.claims import protects
 from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
@@ -30,8 +31,8 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
         )
     kind: Any = sampling.kind
     if kind == "auto":
-        sampled = "poisson" if config.privacy.mechanism == "central" else "fixed_size"
-        kind = "all" if sampling.cohort in (None, len(clients)) else sampled
+        amplified = protects(config.privacy.mechanism, "client")
+        kind = "all" if sampling.cohort in (None, len(clients)) else "poisson" if amplified else "fixed_size"
     law = cohort_sampling(
         kind=kind,
         population=len(clients),

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedpriv.accounting.claims import protects
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
 from fedpriv.federation import ClientApp, Strategy, quiet_flower
@@ -123,7 +124,7 @@ def _layers(strategy: Any) -> Iterator[Any]:
 
 
 def _check_layer(strategy: Strategy, config: Config, num_clients: int) -> None:
-    name, example = type(strategy).__name__, config.privacy.mechanism == "example"
+    name, example = type(strategy).__name__, protects(config.privacy.mechanism, "example")
     if type(strategy).start is not Strategy.start:
         raise ConfigError(
             f"{name} overrides start(), which is not called here: the rounds are the experiment's. Move what it does "

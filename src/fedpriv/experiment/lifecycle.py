@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedpriv import __version__
+from fedpriv.accounting.claims import protects
 from fedpriv.config import Config, load
 from fedpriv.errors import BudgetExhaustedError, ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
@@ -41,7 +42,7 @@ def run(config: Config, *, reporter: Callback, grid: Grid | None = None) -> RunR
         InterruptedRunError: stopped by Ctrl-C; the folder can be resumed.
     """
     experiment = Experiment.assemble(config)
-    if grid is not None and config.privacy.mechanism == "example" and experiment.noise_is_secret:
+    if grid is not None and protects(config.privacy.mechanism, "example") and experiment.noise_is_secret:
         raise ConfigError(
             "seeds.noise=secret draws a key that never leaves this process, but with privacy=example the nodes draw "
             "the noise: leave seeds.noise out here."

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedpriv.accounting.claims import protects
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
-from fedpriv.experiment.privacy_terms import given, local_batches
+from fedpriv.experiment.privacy.choice import given
+from fedpriv.experiment.privacy.example import local_batches
 from fedpriv.federation import (
     App,
     HostedApp,
@@ -38,9 +40,10 @@ def make_app_elsewhere(experiment: Experiment) -> App:
     Noise multipliers come with its messages, and only so; it must mean the same experiment; and it is told no
     diagnostics where the guarantee counts it among the adversaries.
     """
-    streams, unknown = experiment.streams(None), np.full(experiment.data.num_clients, np.nan)
+    streams = experiment.streams(None)
+    unknown = np.full(experiment.privacy.choice.num_multipliers, np.nan)
     mechanism = experiment.privacy.mechanism(unknown, streams)
-    app = _make_app(experiment, mechanism, streams, discreet=experiment.config.privacy.mechanism == "example")
+    app = _make_app(experiment, mechanism, streams, discreet=protects(experiment.config.privacy.mechanism, "example"))
     return OneExperimentApp(app=app, experiment=experiment.run_id())
 
 
@@ -54,7 +57,7 @@ def _make_app(experiment: Experiment, mechanism: Mechanism, streams: Streams, *,
     if not experiment.is_stock:
         plain: App = make_client_app(node, discreet=discreet)
         return plain
-    private = experiment.config.privacy.mechanism == "example"
+    private = protects(experiment.config.privacy.mechanism, "example")
     mods = make_mods(experiment.config)
     return _hosted(experiment, make_stock_client_app(node, private=private, discreet=discreet, mods=mods), streams)
 
@@ -100,7 +103,7 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
         "rule": rule,
         "device": experiment.device,
     }
-    example_level = experiment.config.privacy.mechanism == "example"
+    example_level = protects(experiment.config.privacy.mechanism, "example")
     private = local_batches(experiment.config)
     plain = ShuffledBatches(batch_size=training.batch_size, local_epochs=training.local_epochs)
     tuning = experiment.tuning

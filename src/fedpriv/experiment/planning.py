@@ -8,6 +8,7 @@ import numpy as np
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import affordable_rounds
+from fedpriv.accounting.claims import protects
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import Config
@@ -87,7 +88,7 @@ def plan_run(config: Config) -> dict[str, Any]:
     released = mechanism.planned(counts, first_round=1, last_round=last_round)
     worst = terms.accounting.worst(released)[1]
     used = np.array([release.noise_multiplier for one in released.values() for release in one])
-    example_level, law = config.privacy.mechanism == "example", terms.sampler.law
+    example_level, law = protects(config.privacy.mechanism, "example"), terms.sampler.law
     claimed = bool(released) and math.isfinite(at_most.value)
     notes = [] if claimed else ["nothing is released, or without noise: no guarantee will be stated"]
     stops = last_round < config.rounds

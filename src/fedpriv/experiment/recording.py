@@ -164,6 +164,7 @@ def round_row(
         "failed": int((outcome.status == FAILED).sum()),
         "diagnostic_train_loss": _mean_loss(outcome.metrics),
         "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
+        "diagnostic_clipped_examples": _mean(outcome.metrics.get("clipped_examples")),
         "epsilon": epsilon,
         **tested,
         "attempt": attempt,

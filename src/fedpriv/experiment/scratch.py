@@ -86,7 +86,7 @@ class Scratch:
         privacy = experiment.config.privacy
         # how large the noise is takes no time: nothing is calibrated
         noise = 0.0 if privacy.epsilon == math.inf else 1.0
-        multipliers = np.full(experiment.data.num_clients if privacy.mechanism == "example" else 1, noise)
+        multipliers = np.full(experiment.privacy.choice.num_multipliers, noise)
         mechanism = experiment.privacy.mechanism(multipliers, self._streams)
         node = make_node(experiment, mechanism, self._streams)
         start = node.layout.from_module(node.model)
@@ -96,6 +96,7 @@ class Scratch:
             attempt=0,
             parameters=node.layout.unflatten(start),
             broadcast=experiment.server_rule(node.layout).broadcast(),
+            told=mechanism.told(round_number=1, attempt=0, cohort=self._clients, state=mechanism.initial_state()),
             chunk_ids=tuple(range(len(chunks))),
             chunks=tuple(tuple(chunk.tolist()) for chunk in chunks),
             noise_multipliers=mechanism.local_noise_multipliers(self._clients),

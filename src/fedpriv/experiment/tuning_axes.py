@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from fedpriv.accounting.claims import protects
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.scratch import Scratch
 from fedpriv.training import Convolutions, Engine, MemoryFormat, Tuning, Wishes
@@ -44,7 +45,7 @@ class Axes:
         """The engines that can do it beside the one that the rules take."""
         if self._config.training.engine != "auto" or self._formulation is None:
             return []
-        one_by_one: Engine = "opacus" if self._config.privacy.mechanism == "example" else "sgd"
+        one_by_one: Engine = "opacus" if protects(self._config.privacy.mechanism, "example") else "sgd"
         names: tuple[Engine, ...] = ("vectorized", one_by_one)
         return [replace(best, engine=name) for name in names if name != self._rules.engine]
 

@@ -2,7 +2,7 @@
 
 for each round:
     cohort  <- sampler
-    ledger  <- mechanism's entry for the cohort       (before any message leaves)
+    ledger  <- mechanism's entries for the cohort     (before any message leaves)
     sums    <- nodes train the cohort from the global parameters
     update  <- mechanism's server half of the total
     update  <- the algorithm's server half (FedAvg: itself)
@@ -21,7 +21,7 @@ from flwr.serverapp import Grid
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.errors import FedprivError
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import CohortSampler, Mechanism
+from fedpriv.privacy import CohortSampler, Gathered, Mechanism, State
 
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
 from .server_optimizer import ServerOptimizer
@@ -33,7 +33,7 @@ class RoundOutcome:
     """What a round left behind.
 
     Attributes:
-        entry: what it released; None where nothing can be claimed.
+        entries: what it released; none where nothing can be claimed.
         cohort: client ids that were asked.
         status: of each: replied, dropped or failed.
         metrics: per-client diagnostics, aligned with ``cohort``.
@@ -41,7 +41,7 @@ class RoundOutcome:
     """
 
     round: int
-    entry: ReleaseEntry | None
+    entries: Sequence[ReleaseEntry]
     cohort: np.ndarray
     status: np.ndarray
     metrics: Mapping[str, np.ndarray]
@@ -66,6 +66,7 @@ class ServerState:
         round: last completed round.
         attempt: part of the noise streams' key.
         rule: the algorithm's server half, with what it keeps.
+        mechanism: what the mechanism keeps between rounds.
         states: client id -> what the algorithm keeps for it.
     """
 
@@ -73,6 +74,7 @@ class ServerState:
     attempt: int
     optimizer: ServerOptimizer
     rule: ServerRule
+    mechanism: State
     states: dict[int, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
 
@@ -104,28 +106,35 @@ class FederatedAveraging:
         """One round; ``state`` moves only if all of it succeeded."""
         round_number = state.round + 1
         cohort = self.sampler.cohort(round_number)
-        entry = self.mechanism.entry(round_number=round_number, attempt=state.attempt, cohort=cohort)
-        if entry is not None:
+        key: dict[str, int] = {"round_number": round_number, "attempt": state.attempt}
+        entries = self.mechanism.entries(**key, cohort=cohort, state=state.mechanism)
+        for entry in entries:
             self.permit(entry)
 
-        replies = self._train(grid, state, round_number, cohort)
+        told = self.mechanism.told(**key, cohort=cohort, state=state.mechanism)
+        replies = self._train(grid, state, round_number, cohort, told)
         status, metrics = _align(replies, cohort)
         failures = {client: text for reply in replies for client, text in reply.failures.items()}
         if len(cohort) and np.all(status == FAILED):
             raise all_failed(round_number, failures)
 
-        update = self.mechanism.decode(
-            self._total(replies),
-            total_weight=float(self.weights[cohort[status == REPLIED]].sum()),
-            round_number=round_number,
-            attempt=state.attempt,
+        answered = cohort[status == REPLIED]
+        gathered = Gathered(
+            total=self._total(replies),
+            weight=float(self.weights[answered].sum()),
+            cohort=cohort,
+            answered=answered,
+            state=state.mechanism,
+            **key,
         )
+        update, kept = self.mechanism.decode(gathered), self.mechanism.next_state(gathered)
         answers = self._answers(state, replies, cohort, status, metrics)
         state.optimizer.step(state.rule.combine(update, answers))
+        state.mechanism = kept
         state.states.update(answers.after)
         state.round = round_number
         return RoundOutcome(
-            round=round_number, entry=entry, cohort=cohort, status=status, metrics=metrics, failures=failures
+            round=round_number, entries=entries, cohort=cohort, status=status, metrics=metrics, failures=failures
         )
 
     def evaluate_clients(self, grid: Grid, state: ServerState, clients: np.ndarray) -> dict[str, np.ndarray]:
@@ -167,12 +176,12 @@ class FederatedAveraging:
         )
 
     def _train(
-        self, grid: Grid, state: ServerState, round_number: int, cohort: np.ndarray
+        self, grid: Grid, state: ServerState, round_number: int, cohort: np.ndarray, told: State
     ) -> list[TrainReply]:
         chunks = _chunks(cohort, self.chunk_size)
         sent = [
             Message(
-                self._task(state, round_number, chunks, mine).to_record(),
+                self._task(state, round_number, told, chunks, mine).to_record(),
                 dst_node_id=node,
                 message_type=MessageType.TRAIN,
                 group_id=str(round_number),
@@ -185,7 +194,12 @@ class FederatedAveraging:
         return [self._reply(message, sent) for message in received]
 
     def _task(
-        self, state: ServerState, round_number: int, chunks: Sequence[np.ndarray], mine: Sequence[int]
+        self,
+        state: ServerState,
+        round_number: int,
+        told: State,
+        chunks: Sequence[np.ndarray],
+        mine: Sequence[int],
     ) -> TrainTask:
         clients = np.concatenate([chunks[i] for i in mine])
         return TrainTask(
@@ -193,6 +207,7 @@ class FederatedAveraging:
             attempt=state.attempt,
             parameters=state.optimizer.parameters,
             broadcast=state.rule.broadcast(),
+            told=told,
             chunk_ids=tuple(mine),
             chunks=tuple(tuple(chunks[i].tolist()) for i in mine),
             noise_multipliers=self.mechanism.local_noise_multipliers(clients),
@@ -238,11 +253,10 @@ class FederatedAveraging:
             for reply in replies
             for chunk, values in zip(reply.chunk_ids, self._chunk_sums(reply), strict=True)
         }
-        nothing = torch.zeros(self.layout.size, dtype=torch.float64)
-        zero = self.mechanism.encode(nothing, weight=torch.zeros(())).values
+        total = self.mechanism.nothing(self.layout.size)
         for chunk in sorted(sums):
-            zero += sums[chunk]
-        return zero
+            total += sums[chunk]
+        return total
 
     def _chunk_sums(self, reply: TrainReply) -> Iterable[torch.Tensor]:
         """One sum a chunk; where each client came by itself, added in the order the node would have used."""

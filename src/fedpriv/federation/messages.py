@@ -26,10 +26,10 @@ class TrainTask:
 
     Attributes:
         parameters: state-dict key -> trainable parameter.
-        broadcast: what the algorithm sends to every client beside them.
+        broadcast: what the algorithm sends to every client beside them; ``told``: what the mechanism does.
         chunk_ids: positions of this node's chunks in the round's order of summation.
         chunks: client ids of each chunk.
-        noise_multipliers: of each client's local steps, in chunk order (float64); NaN: not private.
+        noise_multipliers: of the noise that each client adds, in chunk order (float64); NaN for none.
         states: client id -> what the algorithm keeps for it.
         each: whether every client's encoded update is wanted by itself instead of a sum per chunk.
     """
@@ -38,6 +38,7 @@ class TrainTask:
     attempt: int
     parameters: Mapping[str, torch.Tensor]
     broadcast: Mapping[str, torch.Tensor]
+    told: Mapping[str, torch.Tensor]
     chunk_ids: tuple[int, ...]
     chunks: tuple[tuple[int, ...], ...]
     noise_multipliers: np.ndarray
@@ -53,6 +54,7 @@ class TrainTask:
             {
                 "parameters": ArrayRecord(dict(self.parameters)),
                 "broadcast": ArrayRecord(dict(self.broadcast)),
+                "told": ArrayRecord(dict(self.told)),
                 "work": _arrays(
                     {
                         "clients": np.asarray(self.clients, dtype=np.int64),
@@ -81,6 +83,7 @@ class TrainTask:
             attempt=_int(config["attempt"]),
             parameters=record.array_records["parameters"].to_torch_state_dict(),
             broadcast=record.array_records["broadcast"].to_torch_state_dict(),
+            told=record.array_records["told"].to_torch_state_dict(),
             chunk_ids=_ints(config["chunk_ids"]),
             chunks=tuple(tuple(islice(clients, size)) for size in _ints(config["chunk_sizes"])),
             noise_multipliers=work["noise_multipliers"],

@@ -13,7 +13,7 @@ from torch import nn
 
 from fedpriv.data import FederatedData
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import EncodedUpdate
+from fedpriv.privacy import EncodedUpdate, Senders
 from fedpriv.streams import Streams
 from fedpriv.training import ClientResult, ClientWork, LocalTrainer, Task, measure
 from fedpriv.training.interface import State
@@ -30,7 +30,9 @@ _NUMBERS = 2**18  # of the updates that are encoded together
 class ClientHalf(Protocol):
     """The part of a mechanism that runs where the client's update is."""
 
-    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate: ...
+    def nothing(self, size: int) -> torch.Tensor: ...
+
+    def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Node:
         """Train the task's clients chunk by chunk; memory holds a stack's updates and one sum at a time."""
         start = self.layout.flatten(task.parameters)
         multipliers = dict(zip(task.clients, task.noise_multipliers.tolist(), strict=True))
-        zero, log = self._zero(), _ClientLog(task.clients)
+        zero, log = self.mechanism.nothing(self.layout.size), _ClientLog(task.clients)
         one_sum = not (task.each or zero.is_floating_point())  # integers add up to the same in any order
         together = max(1, _NUMBERS // max(1, len(zero)))
         values: list[torch.Tensor] = []
@@ -72,7 +74,7 @@ class Node:
             addends = dict.fromkeys(chunk, zero)
             for results in _together(self.trainer.train(start, work), rows=together):
                 trained = [result for result in results if result.update is not None]
-                encoded = self._encode(trained)
+                encoded = self._encode(task, trained, multipliers)
                 log.add(results, trained, encoded)
                 if task.each:
                     addends.update(zip((result.client_id for result in trained), encoded.values, strict=True))
@@ -133,18 +135,24 @@ class Node:
             torch_state=partial(self.streams.torch_state, "training", *position),
         )
 
-    def _encode(self, results: Sequence[ClientResult]) -> EncodedUpdate:
+    def _encode(
+        self, task: TrainTask, results: Sequence[ClientResult], noise_multipliers: Mapping[int, float]
+    ) -> EncodedUpdate:
         updates = [result.update for result in results if result.update is not None]
-        weights = torch.from_numpy(self.weights[[result.client_id for result in results]])
+        clients = np.array([result.client_id for result in results], dtype=np.int64)
         if len(updates) == 1:
             rows = updates[0][None]  # a long vector is not copied
         else:
             rows = torch.stack(updates) if updates else torch.zeros(0, self.layout.size)
-        return self.mechanism.encode(rows, weight=weights)
-
-    def _zero(self) -> torch.Tensor:
-        nothing = torch.zeros(self.layout.size, dtype=torch.float64)
-        return self.mechanism.encode(nothing, weight=torch.zeros((), dtype=torch.float64)).values
+        senders = Senders(
+            clients=clients,
+            weights=torch.from_numpy(self.weights[clients]),
+            noise_multipliers=np.array([noise_multipliers[client] for client in clients.tolist()]),
+            round_number=task.round,
+            attempt=task.attempt,
+            told=task.told,
+        )
+        return self.mechanism.encode(rows, senders=senders)
 
 
 def _read_already(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -73,8 +73,10 @@ class StockAlgorithm:
         # A strategy that chooses clients by what they sent would let what a client pays depend on its data: then
         # the number of releases must be fixed beforehand, and it is, if all clients pay for every round.
         paying = self._clients if self._pay_for_all else cohort
-        entry = self._mechanism.entry(round_number=round_number, attempt=state.attempt, cohort=paying)
-        if entry is not None:
+        entries = self._mechanism.entries(
+            round_number=round_number, attempt=state.attempt, cohort=paying, state=state.mechanism
+        )
+        for entry in entries:
             self._permit(entry)
 
         replies = _exchange(grid, nodes, sent)
@@ -91,7 +93,7 @@ class StockAlgorithm:
         self._evaluate(grid, nodes, state)
         state.round = round_number
         return RoundOutcome(
-            round=round_number, entry=entry, cohort=cohort, status=status, metrics=metrics, failures=failures
+            round=round_number, entries=entries, cohort=cohort, status=status, metrics=metrics, failures=failures
         )
 
     def evaluate_clients(self, grid: Grid, state: ServerState, clients: np.ndarray) -> dict[str, np.ndarray]:

@@ -54,6 +54,7 @@ def make_stock_client_app(node: Node, *, private: bool, discreet: bool, mods: Se
                 attempt=settings.attempt,
                 parameters=parameters,
                 broadcast={},
+                told={},
                 chunk_ids=(0,),
                 chunks=((client,),),
                 noise_multipliers=np.array([settings.noise_multiplier]),

@@ -2,15 +2,19 @@
 
 from .batches import PoissonBatches
 from .clipping import ClippingGrid
-from .encoded import EncodedUpdate
-from .mechanism import Mechanism
+from .encoded import EncodedUpdate, Gathered, Senders, State
+from .mechanism import Mechanism, OneRelease
 from .sampling import CohortSampler, make_sampler
 
 __all__ = [
     "ClippingGrid",
     "CohortSampler",
     "EncodedUpdate",
+    "Gathered",
     "Mechanism",
+    "OneRelease",
     "PoissonBatches",
+    "Senders",
+    "State",
     "make_sampler",
 ]

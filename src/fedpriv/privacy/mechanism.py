@@ -1,5 +1,7 @@
 """What a privacy mechanism is: a client half, a server half, and ledger entries from the same numbers."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,15 +10,15 @@ import torch
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Composition
 
-from .encoded import EncodedUpdate
+from .encoded import EncodedUpdate, Gathered, Senders, State
 
 
 class Mechanism(Protocol):
-    """Protects one unit, and is the only writer of ledger entries.
+    """Protects one unit or two, and is the only writer of ledger entries.
 
     Attributes:
         name: as in the ledger.
-        unit: ``example``, ``client``, or None where nothing is protected.
+        unit: ``example``, ``client``, or None where nothing is protected; of two, that of the headline.
     """
 
     @property
@@ -25,22 +27,41 @@ class Mechanism(Protocol):
     @property
     def unit(self) -> str | None: ...
 
+    def initial_state(self) -> State:
+        """What a later round depends on, before the first; checkpointed, and public: no data may be in it."""
+        ...
+
+    def told(self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State) -> State:
+        """What every client of the cohort is told with the round."""
+        ...
+
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
-        """Noise multiplier of each client's local steps (float64, aligned with ``cohort``); NaN: not private."""
+        """Of the noise that each client adds, to its local steps or its report (float64, aligned with ``cohort``).
+
+        NaN for none.
+        """
         ...
 
-    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
-        """Client half: constrain and encode updates, each by itself: (n, d) with a weight each, or (d,) with one."""
+    def nothing(self, size: int) -> torch.Tensor:
+        """What a client adds that sends nothing of its update of ``size`` numbers, shape (e,)."""
         ...
 
-    def decode(
-        self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int
-    ) -> torch.Tensor:
-        """Server half: the noisy mean update (float64, shape (d,)) from the sum of encoded ones."""
+    def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate:
+        """Client half: constrain and encode updates, (n, d), each by itself."""
         ...
 
-    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
-        """What this round will release, before anything is sent; None where nothing can be claimed."""
+    def decode(self, gathered: Gathered) -> torch.Tensor:
+        """Server half: the mean update (float64, shape (d,)) from the sum of encoded ones, private by now."""
+        ...
+
+    def next_state(self, gathered: Gathered) -> State:
+        """The state after the round."""
+        ...
+
+    def entries(
+        self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State
+    ) -> Sequence[ReleaseEntry]:
+        """What this round will release, before anything is sent; nothing where nothing can be claimed."""
         ...
 
     def planned(
@@ -48,3 +69,26 @@ class Mechanism(Protocol):
     ) -> dict[int, Composition]:
         """What these rounds release about each participant, given each client's participations in them."""
         ...
+
+
+class OneRelease(ABC):
+    """The parts of a mechanism that releases at most once a round and keeps nothing between rounds."""
+
+    def initial_state(self) -> State:
+        return {}
+
+    def told(self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State) -> State:
+        return {}
+
+    def next_state(self, gathered: Gathered) -> State:
+        return {}
+
+    def entries(
+        self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State
+    ) -> Sequence[ReleaseEntry]:
+        entry = self.entry(round_number=round_number, attempt=attempt, cohort=cohort)
+        return () if entry is None else (entry,)
+
+    @abstractmethod
+    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
+        """The round's one entry; None where nothing can be claimed."""

@@ -89,7 +89,7 @@ class OpacusTrainer:
             proximal_mu=self._proximal_mu,
             correction=self._rule.correction(work),
         )
-        seen, loss_sum, steps = 0, 0.0, 0
+        seen, loss_sum, clipped, steps = 0, 0.0, 0, 0
         for indices in self._batches.plan(work.batches, len(y)):
             batch = torch.from_numpy(indices).to(self._device)
             optimizer.zero_grad(set_to_none=True)
@@ -97,7 +97,7 @@ class OpacusTrainer:
                 loss = self._task.loss_sum(self._grad_sampler(x[batch]), y[batch])
                 loss.backward()
                 seen, loss_sum = seen + len(batch), loss_sum + float(loss.detach())
-            self._clip(optimizer, batch_size=len(batch))
+            clipped += self._clip(optimizer, batch_size=len(batch))
             optimizer.add_noise()
             optimizer.scale_grad()
             terms.add()
@@ -110,13 +110,13 @@ class OpacusTrainer:
             steps=steps,
             trained=lambda: dict(self._model.named_parameters()),
         )
-        loss_mean = loss_sum / seen if seen else math.nan
-        return ClientResult(
-            client_id=work.client_id,
-            update=update,
-            state=state,
-            metrics={"loss": loss_mean, "examples": float(seen), "steps": float(steps)},
-        )
+        metrics = {
+            "loss": loss_sum / seen if seen else math.nan,
+            "examples": float(seen),
+            "steps": float(steps),
+            "clipped_examples": clipped / seen if seen else math.nan,
+        }
+        return ClientResult(client_id=work.client_id, update=update, state=state, metrics=metrics)
 
     def _forget_broken_passes(self) -> None:
         """A client that raised between forward and backward would leave its activations to the next one."""
@@ -127,21 +127,31 @@ class OpacusTrainer:
             p.__dict__.pop("_current_grad_sample", None)
             p._forward_counter = 0  # type: ignore[attr-defined]
 
-    def _clip(self, optimizer: DPOptimizer, *, batch_size: int) -> None:
+    def _clip(self, optimizer: DPOptimizer, *, batch_size: int) -> int:
+        """Leaves the sum of clipped gradients in the optimizer; returns how many were clipped."""
         for p in optimizer.params:
             if batch_size == 0:
                 p.grad_sample = p.new_zeros((0, *p.shape))
             # rows that are no examples, or two lists of them, would each be clipped by themselves
             if not isinstance(p.grad_sample, torch.Tensor) or len(p.grad_sample) != batch_size:
                 raise RuntimeError(f"A per-example gradient has not one row for each of the {batch_size} examples.")
+        norms = _norms(optimizer)
+        bad = ~torch.isfinite(norms)
+        if bool(bad.any()):
+            # A NaN would pass the clipping and turn the whole sum into NaN: one example with unbounded influence.
+            for p in optimizer.params:
+                p.grad_sample = _rows(p.grad_sample).masked_fill(bad[:, None], 0.0).view_as(p.grad_sample)
         optimizer.clip_and_accumulate()
-        if all(bool(torch.isfinite(p.summed_grad).all()) for p in optimizer.params):
-            return
-        # A NaN would pass the clipping and turn the whole sum into NaN: one example with unbounded influence.
-        rows = [p.grad_sample.reshape(batch_size, -1) for p in optimizer.params]
-        bad = ~torch.stack([torch.isfinite(row).all(dim=1) for row in rows]).all(dim=0)
-        for p, row in zip(optimizer.params, rows, strict=True):
-            p.summed_grad = None
-            # a new tensor, since Opacus takes none twice
-            p.grad_sample = row.masked_fill(bad[:, None], 0.0).view_as(p.grad_sample)
-        optimizer.clip_and_accumulate()
+        return int((bad | (norms > self._max_grad_norm)).sum())
+
+
+def _norms(optimizer: DPOptimizer) -> torch.Tensor:
+    """L2 norm of each example's whole gradient, (B,)."""
+    parts = [torch.linalg.vector_norm(_rows(p.grad_sample), dim=1) for p in optimizer.params]
+    norms: torch.Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return norms
+
+
+def _rows(values: torch.Tensor) -> torch.Tensor:
+    """(B, ...) as (B, numbers of one), also where either is 0."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))

@@ -16,12 +16,13 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Composition, SampledGaussian
 from fedpriv.errors import FedprivError
 
-from ..encoded import EncodedUpdate
+from ..encoded import EncodedUpdate, Gathered, Senders
+from ..mechanism import OneRelease
 from .no_privacy import weigh, weighted_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExampleGaussian:
+class ExampleGaussian(OneRelease):
     """DP-SGD at the clients, with Poisson batches.
 
     Args:
@@ -42,13 +43,14 @@ class ExampleGaussian:
         noise: np.ndarray = self.noise_multipliers[cohort]
         return noise
 
-    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
-        return weigh(update, weight=weight)
+    def nothing(self, size: int) -> torch.Tensor:
+        return torch.zeros(size, dtype=torch.float64)
 
-    def decode(
-        self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int
-    ) -> torch.Tensor:
-        return weighted_mean(total, total_weight=total_weight)
+    def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate:
+        return weigh(update, senders.weights)
+
+    def decode(self, gathered: Gathered) -> torch.Tensor:
+        return weighted_mean(gathered)
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         training = cohort[self.steps[cohort] > 0]

@@ -9,28 +9,29 @@ import torch
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Composition
 
-from ..encoded import EncodedUpdate
+from ..encoded import EncodedUpdate, Gathered, Senders
+from ..mechanism import OneRelease
 
 
-def weigh(update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
-    """``weight * update`` in float64; a non-finite update counts as zero."""
+def weigh(update: torch.Tensor, weights: torch.Tensor) -> EncodedUpdate:
+    """Each row times its weight, in float64; a non-finite update counts as zero."""
     update = update.double()
     norm = torch.linalg.vector_norm(update, dim=-1)
     finite = norm.isfinite()
     return EncodedUpdate(
-        values=torch.where(finite[..., None], update * weight[..., None], 0.0),
+        values=torch.where(finite[:, None], update * weights[:, None], 0.0),
         norm=torch.where(finite, norm, math.nan),
         clipped=torch.full_like(norm, math.nan),
     )
 
 
-def weighted_mean(total: torch.Tensor, *, total_weight: float) -> torch.Tensor:
+def weighted_mean(gathered: Gathered) -> torch.Tensor:
     """The mean over those who answered; no answer means no update."""
-    return total / total_weight if total_weight > 0 else torch.zeros_like(total)
+    return gathered.total / gathered.weight if gathered.weight > 0 else torch.zeros_like(gathered.total)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoPrivacy:
+class NoPrivacy(OneRelease):
     """Releases everything and claims nothing."""
 
     name: str = "none"
@@ -39,13 +40,14 @@ class NoPrivacy:
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
         return np.full(len(cohort), np.nan)
 
-    def encode(self, update: torch.Tensor, *, weight: torch.Tensor) -> EncodedUpdate:
-        return weigh(update, weight=weight)
+    def nothing(self, size: int) -> torch.Tensor:
+        return torch.zeros(size, dtype=torch.float64)
 
-    def decode(
-        self, total: torch.Tensor, *, total_weight: float, round_number: int, attempt: int
-    ) -> torch.Tensor:
-        return weighted_mean(total, total_weight=total_weight)
+    def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate:
+        return weigh(update, senders.weights)
+
+    def decode(self, gathered: Gathered) -> torch.Tensor:
+        return weighted_mean(gathered)
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         return None

@@ -132,10 +132,10 @@ class VectorizedTrainer:
         model.begin(parameters.detach(), values)
         corrections = self._corrections(model, clients, like=anchor)
         noise = None if self._private is None else StackNoise(clients, self._private, like=gradient)
-        losses = torch.zeros(len(clients), dtype=torch.float64, device=self._device)
+        sums = torch.zeros(2, len(clients), dtype=torch.float64, device=self._device)
         final = anchor.clone()
         for step, batch in enumerate(batches_of(clients, device=self._device, channels_last=self._channels_last)):
-            losses += self._gradients(model, batch, gradient)
+            sums += self._gradients(model, batch, gradient)
             if noise is not None:
                 noise.add(gradient, step=step)
             if self._mu:
@@ -150,24 +150,30 @@ class VectorizedTrainer:
                 final[ending] = parameters.detach()[ending]
         if len(clients) > 1 and not model.is_intact:
             raise RuntimeError("The model keeps what one client left in it: its clients train by themselves.")
-        return self._results(model, clients, final, change=final - anchor, losses=losses)
+        return self._results(model, clients, final, change=final - anchor, sums=sums)
 
     def _gradients(self, model: StackedModel, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
-        """Writes each client's gradient of the step, (K, D): a mean, or a sum of clipped ones; returns loss sums."""
+        """Writes each client's gradient of the step, (K, D): a mean, or a sum of clipped ones.
+
+        Returns:
+            (2, K): sums of losses, and numbers of clipped examples.
+        """
         if batch.size == 0:
             model.forget()
             gradient.zero_()
-            return gradient.new_zeros(len(gradient), dtype=torch.float64)
+            return gradient.new_zeros(2, len(gradient), dtype=torch.float64)
         losses = self._task.losses(model(batch.x), batch.y).view(batch.mask.shape)
         losses = torch.where(batch.mask, losses, 0.0)
         if self._private is None:
             (losses / batch.mask.sum(dim=1, keepdim=True).clamp(min=1)).sum().backward()
             model.gradients(None, into=gradient)
+            clipped = torch.zeros_like(batch.mask)
         else:
             losses.sum().backward()
-            weights = self._clip_factors(model, batch.mask, self._private.max_grad_norm)
-            model.gradients(weights, into=gradient)
-        return losses.detach().sum(dim=1, dtype=torch.float64)
+            factors = self._clip_factors(model, batch.mask, self._private.max_grad_norm)
+            model.gradients(factors, into=gradient)
+            clipped = batch.mask & (factors < 1)
+        return torch.stack([values.detach().sum(dim=1, dtype=torch.float64) for values in (losses, clipped)])
 
     def _clip_factors(self, model: StackedModel, mask: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
         """What each example's gradient is multiplied by, (K, B); what is not finite is dropped whole."""
@@ -221,18 +227,20 @@ class VectorizedTrainer:
         final: torch.Tensor,
         *,
         change: torch.Tensor,
-        losses: torch.Tensor,
+        sums: torch.Tensor,
     ) -> list[ClientResult]:
         changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
         columns = [changes[name].reshape(len(clients), -1) for name in self._layout.names]
         updates = torch.cat(columns, dim=1).cpu().unbind()
         trained = dict(model.named(final))
         results = []
-        for k, (client, update, loss) in enumerate(zip(clients, updates, losses.tolist(), strict=True)):
+        for k, (client, update, (loss, clipped)) in enumerate(zip(clients, updates, sums.T.tolist(), strict=True)):
             steps, seen = len(client.plan), client.seen
             own = partial(_row, trained, k)
             sent, state = self._rule.finish(client.work, update=update, steps=steps, trained=own)
             metrics = {"loss": loss / seen if seen else math.nan, "examples": float(seen), "steps": float(steps)}
+            if self._private is not None:
+                metrics["clipped_examples"] = clipped / seen if seen else math.nan
             results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
         return results
 

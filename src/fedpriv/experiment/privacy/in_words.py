@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from fedpriv.accounting.claims import protects
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.config import Config
 
@@ -11,8 +12,8 @@ _WEIGHTING = {"examples": "each client's update by its number of examples", "uni
 
 def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
     """The fields of ``Terms`` that say how noise is drawn, cohorts sampled and updates averaged."""
-    central, stock = config.privacy.mechanism == "central", config.strategy.algorithm == "flower"
-    if central:
+    stock = config.strategy.algorithm == "flower"
+    if protects(config.privacy.mechanism, "client"):
         weighting = _WEIGHTING["uniform"]
         denominator = f"the public expected cohort, {law.cohort:g}"
         dropouts = "a client that drops out, fails or sends something not finite adds zero; noise and denominator stay"
@@ -20,7 +21,7 @@ def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
         weighting = "as the Flower strategy does" if stock else _WEIGHTING[config.strategy.weighting]
         denominator = "as the Flower strategy does" if stock else "the weights of those who answered"
         dropouts = "who does not answer is left out of the mean, and pays as if it had answered"
-    if config.privacy.mechanism == "example":
+    if protects(config.privacy.mechanism, "example"):
         denominator += "; in local steps the public expected batch"
     cohorts = {"kind": "by the Flower strategy", "population": law.population} if stock else asdict(law) | {
         "rate": law.rate
@@ -38,7 +39,7 @@ def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
 
 def _batches(config: Config) -> dict[str, Any]:
     training = config.training
-    private = config.privacy.mechanism == "example"
+    private = protects(config.privacy.mechanism, "example")
     return {
         "kind": "poisson" if private else "epochs in shuffled order, or as the user's own code does",
         "expected_size" if private else "size": training.batch_size,
@@ -50,7 +51,7 @@ def _noise_rng(config: Config) -> str:
     if config.privacy.mechanism == "none":
         return "no noise"
     key = "a secret key, deleted at the end" if config.seeds.noise == "secret" else "a recorded seed"
-    if config.privacy.mechanism == "central":
+    if protects(config.privacy.mechanism, "client"):
         return f"numpy's Philox in float64 on the server, from {key}; not cryptographic"
     generator = "mt19937, its whole state" if config.device == "cpu" else "Philox, a key of 64 bits"
     return f"torch's {generator} in float32 at each client, from {key}; not cryptographic"

@@ -1,0 +1,74 @@
+"""What each mechanism claims: whom it protects, against whom, and in which of its numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["example", "client"]
+TrustModel = Literal["local", "central"]
+
+_SEES_GLOBAL_MODELS = "anyone who sees the global models but neither updates nor the server's coins"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MechanismClaim:
+    """What an entry of a mechanism stands for.
+
+    Attributes:
+        unit: what is protected.
+        trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
+        observer: against whom it holds.
+        released: what that observer sees.
+        norm: key of the config that says what one unit's addend is clipped to.
+        drawn: what its sampling draws into what.
+    """
+
+    unit: Unit
+    trust_model: TrustModel
+    observer: str
+    released: str
+    norm: str
+    drawn: str
+
+
+_CENTRAL = MechanismClaim(
+    unit="client",
+    trust_model="central",
+    observer=_SEES_GLOBAL_MODELS,
+    released="the global model after every round",
+    norm="clipping_norm",
+    drawn="clients into cohorts",
+)
+CLAIMS: Mapping[str, MechanismClaim] = {
+    "example_dpsgd": MechanismClaim(
+        unit="example",
+        trust_model="local",
+        observer="anyone who sees every client's updates, the server included",
+        released="every client's update of every round, and all that is computed from them: the global models",
+        norm="max_grad_norm",
+        drawn="examples into batches",
+    ),
+    "central_gaussian": _CENTRAL,
+    "central_adaptive": _CENTRAL,
+    "central_per_layer": _CENTRAL,
+}
+"""By the mechanism's name in the ledger."""
+
+LEDGER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "example": ("example_dpsgd",),
+    "central": ("central_gaussian",),
+    "central_adaptive": ("central_adaptive",),
+    "central_per_layer": ("central_per_layer",),
+}
+"""The choices of ``privacy``, each with the ledger names of its entries; the headline's first."""
+
+
+def protected_units(mechanism: str) -> tuple[Unit, ...]:
+    """Units that a choice of ``privacy`` protects; the headline's first."""
+    return tuple(CLAIMS[name].unit for name in LEDGER_NAMES[mechanism])
+
+
+def protects(mechanism: str, unit: Unit) -> bool:
+    """Whether a choice of ``privacy`` protects such units: ``example`` means private local steps."""
+    return unit in protected_units(mechanism)

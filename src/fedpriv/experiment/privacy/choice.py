@@ -1,0 +1,70 @@
+"""One choice of ``privacy`` over an experiment: how its noise is found, and what mechanism is made with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fedpriv.accounting.budget import Accounting
+from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.config import Config
+from fedpriv.data import FederatedData
+from fedpriv.errors import ConfigError
+from fedpriv.models import ParameterLayout
+from fedpriv.privacy import CohortSampler, Mechanism
+from fedpriv.streams import Streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a choice sees of an experiment.
+
+    Attributes:
+        sampler: as planned; nothing that depends on a key is drawn from it.
+        layout: of the updates.
+    """
+
+    config: Config
+    data: FederatedData
+    sampler: CohortSampler
+    layout: ParameterLayout
+
+    @property
+    def num_clients(self) -> int:
+        """Clients that may be trained."""
+        return len(self.data.population_ids)
+
+
+class Choice(Protocol):
+    """What PrivacyTerms asks of a choice."""
+
+    @property
+    def accounted_sampling(self) -> Sampling:
+        """As what its releases are sampled."""
+        ...
+
+    @property
+    def num_multipliers(self) -> int:
+        """Of how many noise multipliers it is made: 1, or one for every client."""
+        ...
+
+    @property
+    def noisy_steps_per_round(self) -> Mapping[str, int]:
+        """Noisy sums that a client takes part in in one round, ``min`` and ``max`` over clients."""
+        ...
+
+    def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
+        """The smallest noise multipliers that meet a target, shape (num_multipliers,)."""
+        ...
+
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+        """The mechanism, with the noise that the plan found; its sampler and noise draw from ``streams``."""
+        ...
+
+
+def given(value: float | None) -> float:
+    """``value``, which the config layer has seen to."""
+    if value is None:
+        raise ConfigError("A number that this mechanism needs is missing.")
+    return value

@@ -1,0 +1,75 @@
+"""``privacy=example``: DP-SGD at every client, calibrated client by client."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+from fedpriv.accounting.budget import Accounting
+from fedpriv.accounting.calibration import calibrate_clients
+from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.config import Config
+from fedpriv.privacy import Mechanism, PoissonBatches
+from fedpriv.privacy.mechanisms import ExampleGaussian
+from fedpriv.privacy.sampling import participations
+from fedpriv.streams import Streams
+
+from .choice import Setting, given
+
+
+@final
+@dataclass(frozen=True)
+class ExampleLevel:
+    """Every client has a rate, a number of steps and, unless shared, noise of its own."""
+
+    setting: Setting
+
+    @property
+    def accounted_sampling(self) -> Sampling:
+        return "poisson"
+
+    @property
+    def num_multipliers(self) -> int:
+        return self.setting.data.num_clients
+
+    @property
+    def noisy_steps_per_round(self) -> Mapping[str, int]:
+        taken = self._steps[self.setting.data.population_ids]
+        return {"min": int(taken.min()), "max": int(taken.max())}
+
+    def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
+        setting = self.setting
+        counts = participations(
+            setting.sampler, first_round=1, last_round=setting.config.rounds, population=setting.data.num_clients
+        )
+        noise = calibrate_clients(
+            rates=self._rates, counts=counts * self._steps, target_epsilon=target_epsilon, **asdict(accounting)
+        )
+        if setting.config.privacy.calibration == "shared":
+            return np.full(self.num_multipliers, np.nanmax(noise))
+        return noise
+
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+        return ExampleGaussian(
+            max_grad_norm=given(self.setting.config.privacy.max_grad_norm),
+            rates=self._rates,
+            steps=self._steps,
+            noise_multipliers=noise_multipliers,
+        )
+
+    @cached_property
+    def _rates(self) -> np.ndarray:
+        batches = local_batches(self.setting.config)
+        return np.array([batches.rate(n) for n in self.setting.data.client_sizes.tolist()])
+
+    @cached_property
+    def _steps(self) -> np.ndarray:
+        batches = local_batches(self.setting.config)
+        return np.array([batches.steps(n) for n in self.setting.data.client_sizes.tolist()], dtype=np.int64)
+
+
+def local_batches(config: Config) -> PoissonBatches:
+    """The batches of private local steps: what draws them is what the accountant is told."""
+    return PoissonBatches(batch_size=config.training.batch_size, local_epochs=config.training.local_epochs)

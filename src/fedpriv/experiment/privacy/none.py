@@ -1,0 +1,42 @@
+"""``privacy=none``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from fedpriv.accounting.budget import Accounting
+from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.accounting.sampling import ACCOUNTED_AS
+from fedpriv.privacy import Mechanism
+from fedpriv.privacy.mechanisms import NoPrivacy
+from fedpriv.streams import Streams
+
+from .choice import Setting
+
+
+@final
+@dataclass(frozen=True)
+class Nothing:
+    """Nobody is protected, and nothing is claimed."""
+
+    setting: Setting
+
+    @property
+    def accounted_sampling(self) -> Sampling:
+        return ACCOUNTED_AS[self.setting.sampler.law.kind]
+
+    @property
+    def num_multipliers(self) -> int:
+        return 0
+
+    @property
+    def noisy_steps_per_round(self) -> Mapping[str, int]:
+        return {"min": 0, "max": 0}
+
+    def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
+        return np.zeros(0)
+
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+        return NoPrivacy()
