@@ -156,7 +156,7 @@ def test_without_noise_or_releases_nothing_is_claimed(noise):
         ([entry(1), of_examples(2)], "mixes"),
         ([entry(1, noise_law="laplace")], "nothing here adds up"),
         ([entry(1, group="tree")], "nothing here adds up"),
-        ([of_examples(1)], "unit is example, but the run was started with central"),
+        ([of_examples(1)], "example_dpsgd's for each example, but the run was started with privacy=central"),
         ([entry(1), entry(2, rate=0.05)], "round 2 has population, cohort, turn and rate"),
         ([entry(1, population=500)], "round 1 has"),
         ([entry(1, turn=(0, 2))], "round 1 has"),

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import count as counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fedpriv.accounting.boxes import Box, Key, alike_in_noise, at_most, by_shape, spread
+from fedpriv.accounting.boxes import Box, Key, alike_in_noise, at_most, by_shape, in_order, spread
+from fedpriv.accounting.release import Accountant, Composition, Loss, Relation, Release, Sampling
 from fedpriv.accounting.renyi import (
     COARSE_ORDERS,
     FAST_ORDERS,
@@ -26,17 +27,9 @@ from fedpriv.accounting.renyi import (
     coarse_curve,
     fast_curve,
     library_curve,
-    sensitivity,
     truncation,
 )
-from fedpriv.accounting.sampled_gaussian import (
-    Accountant,
-    Composition,
-    Relation,
-    SampledGaussian,
-    Sampling,
-    check_accountable,
-)
+from fedpriv.accounting.sampled_gaussian import SampledGaussian, check_accountable
 from fedpriv.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +59,8 @@ _PLD_STEP_POINTS, _PLD_POINTS = 100_000, 4_000_000  # half a second, and half a 
 _ROUGH_STEP_POINTS, _ROUNDED_STEP_POINTS = 10_000, 30_000
 _PRV_POINTS = 4_000_000
 _PRV_ROUNDING = 1e-13
+
+_GaussianKey = Sequence[tuple[SampledGaussian, int]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ def max_epsilon(
         stages.append(lambda key: _epsilon(key, delta, relation, accountant, _ROUGH_PLD_ERROR))
     stages.append(lambda key: _epsilon(key, delta, relation, accountant, _PLD_ERROR))
     keys = [canonical(composition) for composition in compositions]
-    for sampling in {release.sampling for key in keys for release, _ in key}:
+    for sampling in {r.sampling for key in keys for r, _ in key if isinstance(r, SampledGaussian)}:
         check_accountable(sampling=sampling, relation=relation, accountant=accountant)
     return _largest(keys, stages)
 
@@ -137,22 +132,22 @@ def _checked(delta: float) -> float:
 
 def canonical(composition: Composition) -> Key:
     """Sorted, without releases that cost nothing; a sample of everybody is no sample."""
-    counts: dict[SampledGaussian, int] = {}
+    counts: dict[Release, int] = {}
     for release, times in composition.items():
         if times < 0:
             raise ConfigError(f"a release cannot have happened {times} times")
         if times == 0 or release.rate == 0 or math.isinf(release.noise_multiplier):
             continue
         if release.rate == 1 and release.sampling in ("poisson", "fixed_size"):
-            release = SampledGaussian(
-                noise_multiplier=release.noise_multiplier, sampling="all", rate=1.0, population=0, cohort=0
-            )
+            release = release.unsampled()
         counts[release] = counts.get(release, 0) + int(times)
-    return tuple(sorted(counts.items()))
+    return in_order(counts)
 
 
 @lru_cache(maxsize=65536)
 def _epsilon(key: Key, delta: float, relation: Relation, accountant: Accountant, error: float) -> Epsilon:
+    if (own := own_loss(key, relation)) is not None:
+        return Epsilon(own.epsilon(delta), own.method)
     samplings = {release.sampling for release, _ in key}
     if relation == "replace_one" and {"poisson", "fixed_size"} <= samplings:
         raise ConfigError(
@@ -179,10 +174,23 @@ def _noiseless(key: Key) -> bool:
     return any(release.noise_multiplier < _NO_NOISE for release, _ in key)
 
 
+def own_loss(key: Key, relation: Relation) -> Loss | None:
+    """What releases of another law than the Gaussian tell together; None where it is Gaussian, or there is no noise."""
+    if not key or _noiseless(key) or isinstance(key[0][0], SampledGaussian):
+        return None
+    return _own_loss(key, relation)
+
+
+@lru_cache(maxsize=4096)
+def _own_loss(key: Any, relation: Relation) -> Loss:
+    loss: Loss = type(key[0][0]).loss(key, relation)
+    return loss
+
+
 def _closed_form(key: Key, delta: float, relation: Relation) -> float:
     """Without amplification: Gaussian DP with mu = s sqrt(sum 1/z^2). Valid for every sampling."""
     mu = math.sqrt(
-        sum(times * (sensitivity(release, relation) / release.noise_multiplier) ** 2 for release, times in key)
+        sum(times * (release.sensitivity(relation) / release.noise_multiplier) ** 2 for release, times in key)
     )
     from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
@@ -201,6 +209,8 @@ def _renyi(
 
 @lru_cache(maxsize=262144)
 def _fast(key: Key, delta: float, relation: Relation) -> float:
+    if (own := own_loss(key, relation)) is not None:
+        return own.epsilon(delta)
     if relation == "add_or_remove_one" and any(release.sampling == "fixed_size" for release, _ in key):
         check_accountable(sampling="fixed_size", relation=relation, accountant="rdp")
     if not key or _noiseless(key):
@@ -248,12 +258,13 @@ def _composed_pld(
     """Everything composed, and its grid's interval."""
     from fedpriv.accounting.privacy_loss import compose
 
-    interval = _pld_interval(key, delta, relation, bound, error)
+    gaussian: _GaussianKey = [(release, times) for release, times in key if isinstance(release, SampledGaussian)]
+    interval = _pld_interval(gaussian, delta, relation, bound, error)
     with np.errstate(all="ignore"):
-        return compose(key, relation=relation, interval=interval), interval
+        return compose(gaussian, relation=relation, interval=interval), interval
 
 
-def _pld_interval(key: Key, delta: float, relation: Relation, bound: float, error: float) -> float:
+def _pld_interval(key: _GaussianKey, delta: float, relation: Relation, bound: float, error: float) -> float:
     """The widest grid that keeps the discretisation error of epsilon near ``error``.
 
     Connecting the dots over an interval h spreads each loss by a variance of about h^2 / 6 and shifts its mean by

@@ -1,15 +1,29 @@
 """Many compositions at once: boxes of similar ones, each at most as costly as its worst corner."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fedpriv.accounting.sampled_gaussian import SampledGaussian, Sampling
+from fedpriv.accounting.release import Release
+from fedpriv.errors import ConfigError
 
-Key = tuple[tuple[SampledGaussian, int], ...]
+Key = tuple[tuple[Release, int], ...]
 """A composition as a sorted tuple."""
+
+
+def in_order(counts: Mapping[Release, int]) -> Key:
+    """A composition as a key.
+
+    Raises:
+        ConfigError: releases of unlike kinds, which nothing here adds up.
+    """
+    if len({type(release) for release in counts}) > 1:
+        raise ConfigError("Releases with noise of unlike laws are together in one ledger, which nothing here adds up.")
+    items: list[Any] = list(counts.items())
+    return tuple(sorted(items))
 
 
 @dataclass(frozen=True)
@@ -17,12 +31,12 @@ class Box:
     """Compositions of the same shape.
 
     Args:
-        shape: sampling, population and cohort of each part.
+        templates: a release of each part, of which its noise multiplier and rate do not matter.
         parts: (n, parts, 3): noise multiplier, rate and count.
         indices: (n,): positions in the caller's sequence.
     """
 
-    shape: tuple[tuple[Sampling, int, int], ...]
+    templates: tuple[Release, ...]
     parts: npt.NDArray[np.float64]
     indices: npt.NDArray[np.int64]
 
@@ -33,17 +47,11 @@ class Box:
             self.parts[:, :, 1].max(0),
             self.parts[:, :, 2].max(0),
         )
-        counts: dict[SampledGaussian, int] = {}
-        for (sampling, population, cohort), z, q, n in zip(self.shape, noise, rate, times, strict=True):
-            release = SampledGaussian(
-                noise_multiplier=float(z),
-                sampling=sampling,
-                rate=float(q),
-                population=population,
-                cohort=cohort,
-            )
+        counts: dict[Release, int] = {}
+        for template, z, q, n in zip(self.templates, noise, rate, times, strict=True):
+            release: Any = replace(template, noise_multiplier=float(z), rate=float(q))  # type: ignore[type-var]
             counts[release] = counts.get(release, 0) + int(n)
-        return tuple(sorted(counts.items()))
+        return in_order(counts)
 
     def coordinates(self) -> npt.NDArray[np.float64]:
         logs = np.log(np.maximum(self.parts, 1e-12)) * np.array([1.5, 1.0, 0.5])
@@ -57,8 +65,8 @@ class Box:
     def halves(self) -> tuple["Box", "Box"]:
         low = lower_half(self.coordinates())
         return (
-            Box(self.shape, self.parts[low], self.indices[low]),
-            Box(self.shape, self.parts[~low], self.indices[~low]),
+            Box(self.templates, self.parts[low], self.indices[low]),
+            Box(self.templates, self.parts[~low], self.indices[~low]),
         )
 
 
@@ -75,15 +83,15 @@ def lower_half(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 def by_shape(keys: Sequence[Key]) -> list[Box]:
     """A box for each shape; indices are positions in ``keys``."""
-    members: dict[tuple[tuple[Sampling, int, int], ...], list[int]] = {}
+    members: dict[tuple[Hashable, ...], list[int]] = {}
     for index, key in enumerate(keys):
-        shape = tuple((release.sampling, release.population, release.cohort) for release, _ in key)
-        members.setdefault(shape, []).append(index)
+        members.setdefault(tuple(release.shape for release, _ in key), []).append(index)
     boxes = []
     for shape, indices in members.items():
+        templates = tuple(release for release, _ in keys[indices[0]])
         parts = [[(r.noise_multiplier, r.rate, times) for r, times in keys[index]] for index in indices]
         cells = np.array(parts, dtype=np.float64).reshape(len(indices), len(shape), 3)
-        boxes.append(Box(shape, cells, np.array(indices)))
+        boxes.append(Box(templates, cells, np.array(indices)))
     return boxes
 
 
@@ -94,7 +102,7 @@ def alike_in_noise(keys: Sequence[Key]) -> list[Box]:
         _, group_of = np.unique(box.parts[:, :, 0], axis=0, return_inverse=True)
         for group in range(int(group_of.max()) + 1):
             members = group_of.reshape(-1) == group
-            boxes.append(Box(box.shape, box.parts[members], box.indices[members]))
+            boxes.append(Box(box.templates, box.parts[members], box.indices[members]))
     return boxes
 
 

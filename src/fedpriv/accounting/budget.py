@@ -11,7 +11,7 @@ from .accountants import Accountant, Epsilon, Relation, fast_upper_bound, max_ep
 from .boxes import at_most
 from .client_table import ClientTable, TabledClients, participations
 from .ledger import ReleaseEntry, ReleaseTerms
-from .sampled_gaussian import Composition, SampledGaussian
+from .release import Composition, Release
 
 _MOST_BOXES = 64  # by which a running epsilon of thousands of clients is bounded in milliseconds
 
@@ -92,7 +92,7 @@ class EpsilonMeter:
     def __init__(self, *, accounting: Accounting, cap: float, spent: Iterable[ReleaseEntry]) -> None:
         self._accounting = accounting
         self._cap = cap
-        self._released: dict[int, Counter[SampledGaussian]] = {}
+        self._released: dict[int, Counter[Release]] = {}
         self._tabled: dict[tuple[ClientTable, ReleaseTerms], _TabledTotals] = {}
         for entry in spent:
             self.spend(entry)

@@ -19,6 +19,7 @@ class MechanismClaim:
         trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
         observer: against whom it holds.
         released: what that observer sees.
+        noise_law: of its noise, in the ledger's words.
         norm: key of the config that says what one unit's addend is clipped to.
         drawn: what its sampling draws into what.
     """
@@ -27,6 +28,7 @@ class MechanismClaim:
     trust_model: TrustModel
     observer: str
     released: str
+    noise_law: str
     norm: str
     drawn: str
 
@@ -36,6 +38,7 @@ _CENTRAL = MechanismClaim(
     trust_model="central",
     observer=_SEES_GLOBAL_MODELS,
     released="the global model after every round",
+    noise_law="gaussian",
     norm="clipping_norm",
     drawn="clients into cohorts",
 )
@@ -45,6 +48,7 @@ CLAIMS: Mapping[str, MechanismClaim] = {
         trust_model="local",
         observer="anyone who sees every client's updates, the server included",
         released="every client's update of every round, and all that is computed from them: the global models",
+        noise_law="gaussian",
         norm="max_grad_norm",
         drawn="examples into batches",
     ),

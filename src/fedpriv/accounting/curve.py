@@ -10,10 +10,10 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from .accountants import Composition, Relation, canonical, rough_pld
+from .accountants import Composition, Relation, canonical, own_loss, rough_pld
 from .boxes import Key, at_most
 from .budget import Accounting
-from .renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve, sensitivity
+from .renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve
 
 Deltas = npt.NDArray[np.float64]
 
@@ -57,7 +57,10 @@ def delta_curve(released: Iterable[Composition], *, accounting: Accounting, epsi
     keys = sorted({canonical(composition) for composition in released})  # so that equals are split alike
     around, stated = max(epsilon, _SMALLEST), accounting.delta
     others = np.array([_rounded(share * around) for share in (*_BELOW, *_ABOVE)])
-    if all(release.sampling == "all" for key in keys for release, _ in key):
+    if owns := [own for key in keys if (own := own_loss(key, accounting.relation)) is not None]:
+        mu, method = math.nan, owns[0].method
+        deltas = np.max([own.deltas(others) for own in owns], axis=0)
+    elif all(release.sampling == "all" for key in keys for release, _ in key):
         mu = max((_mu(key, accounting.relation) for key in keys), default=0.0)
         deltas, method = _gaussian(mu, others), "closed form: analytic Gaussian (Balle & Wang 2018)"
     else:
@@ -100,7 +103,7 @@ def _deltas(key: Key, accounting: Accounting, at: tuple[float, ...]) -> Deltas:
 
 def _mu(key: Key, relation: Relation) -> float:
     """Of everything without amplification, which bounds every sampling."""
-    return math.sqrt(sum(times * (sensitivity(r, relation) / r.noise_multiplier) ** 2 for r, times in key))
+    return math.sqrt(sum(times * (r.sensitivity(relation) / r.noise_multiplier) ** 2 for r, times in key))
 
 
 def _gaussian(mu: float, epsilons: Deltas) -> Deltas:

@@ -8,14 +8,14 @@ from typing import Any
 
 from fedpriv.errors import ConfigError
 
-from .accountants import Composition, Epsilon, SampledGaussian
+from .accountants import Epsilon
 from .budget import Accounting
 from .claims import CLAIMS
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
 from .ledger import ReleaseEntry, compositions
 from .printed import rounded_up, upwards
-from .renyi import sensitivity
+from .release import Composition, Release
 from .terms import Terms
 from .threat_model import Cell, central_matrix, local_matrix, no_guarantee
 
@@ -189,7 +189,7 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         attempts=1 + max(entry.attempt for entry in entries),
         norm=_norm(claim.norm, entries),
         sensitivity=first.sensitivity,
-        sensitivity_under_relation=first.sensitivity * max(sensitivity(r, accounting.relation) for r in releases),
+        sensitivity_under_relation=first.sensitivity * max(r.sensitivity(accounting.relation) for r in releases),
         noise_law=first.noise_law,
         noise_multiplier_min=min(release.noise_multiplier for release in releases),
         noise_multiplier_max=max(release.noise_multiplier for release in releases),
@@ -227,7 +227,7 @@ def _library(accounting: Accounting, epsilon: Epsilon) -> str:
     return f"{library} {version(library)}"
 
 
-def _assumed(releases: list[SampledGaussian]) -> dict[str, Any]:
+def _assumed(releases: list[Release]) -> dict[str, Any]:
     """What the accountant was told; whoever takes turns is accounted in its own."""
     kinds = {release.sampling for release in releases}
     return {

@@ -21,9 +21,12 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
     """Raise ConfigError for entries that nothing here adds up, or that are not what the terms say."""
     kinds = {(e.mechanism, e.unit, e.noise_law, e.sensitivity, e.sampling, e.group) for e in entries}
     first = entries[0]
-    if len(kinds) > 1 or first.noise_law != "gaussian" or first.group is not None:
+    if len(kinds) > 1 or first.group is not None:
         raise ConfigError("The ledger mixes mechanisms, norms or samplings, or has noise that nothing here adds up.")
-    if first.mechanism not in LEDGER_NAMES.get(terms.mechanism, ()) or first.unit != CLAIMS[first.mechanism].unit:
+    expected = CLAIMS.get(first.mechanism)
+    if expected is not None and first.noise_law != expected.noise_law:
+        raise ConfigError(f"The ledger's noise is {first.noise_law}: nothing here adds up such of {first.mechanism}.")
+    if expected is None or first.mechanism not in LEDGER_NAMES[terms.mechanism] or first.unit != expected.unit:
         raise ConfigError(
             f"The ledger's entries are {first.mechanism}'s for each {first.unit}, but the run was started with "
             f"privacy={terms.mechanism}."

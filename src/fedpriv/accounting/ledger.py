@@ -24,23 +24,30 @@ import numpy as np
 from fedpriv.errors import ConfigError, DamagedRunError
 
 from .client_table import COLUMNS, ClientTable, TabledClients, participations
-from .sampled_gaussian import COUNTED, Composition, SampledGaussian, Sampling
+from .laplace import LaplaceReport
+from .release import Composition, Release, Sampling
+from .sampled_gaussian import COUNTED, SampledGaussian
 from .sampling import ACCOUNTED_AS, EVERY_CLIENT
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseTerms:
-    """What the noisy sums of an entry have in common, as an accountant sees them (see ``SampledGaussian``)."""
+    """What the noisy sums of an entry have in common, as an accountant sees them."""
 
+    noise_law: str
     sensitivity: float
     sampling: Sampling
     population: int
     cohort: int
+    details: tuple[tuple[str, float], ...]
 
-    def release(self, rate: float, noise_std: float) -> SampledGaussian:
+    def release(self, rate: float, noise_std: float) -> Release:
         """One noisy sum; the multiplier is derived from the raw noise."""
+        multiplier = noise_std / self.sensitivity
+        if self.noise_law == "laplace":
+            return LaplaceReport(noise_multiplier=multiplier, sampling=self.sampling, rate=rate)
         return SampledGaussian(
-            noise_multiplier=noise_std / self.sensitivity,
+            noise_multiplier=multiplier,
             sampling=self.sampling,
             rate=rate,
             population=self.population,
@@ -92,6 +99,7 @@ class ReleaseEntry:
         group: name of a jointly accounted run of correlated noise; None where noise is independent.
         parts: where several vectors with noise of their own are released together; then ``sensitivity`` is 1, each
             part counting in units of its own noise.
+        details: further numbers that a noise law has, name by name.
     """
 
     mechanism: str
@@ -111,6 +119,7 @@ class ReleaseEntry:
     steps: tuple[int, ...] | int | None
     group: str | None
     parts: tuple[Part, ...] = ()
+    details: tuple[tuple[str, float], ...] = ()
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -139,6 +148,7 @@ class ReleaseEntry:
             "steps": _plain(self.steps),
             "group": self.group,
             **({"parts": [asdict(part) for part in self.parts]} if self.parts else {}),
+            **({"details": dict(self.details)} if self.details else {}),
         }
 
     @staticmethod
@@ -163,9 +173,10 @@ class ReleaseEntry:
             steps=_frozen(line["steps"]),
             group=line["group"],
             parts=tuple(Part(**part) for part in line.get("parts", ())),
+            details=tuple(line.get("details", {}).items()),
         )
 
-    def releases(self) -> Iterable[tuple[int, SampledGaussian, int]]:
+    def releases(self) -> Iterable[tuple[int, Release, int]]:
         """(participant, what was released, how often)."""
         if isinstance(self.clients, TabledClients):
             table, rows = self.clients.table, self.clients.rows
@@ -187,10 +198,12 @@ class ReleaseEntry:
         accounted = ACCOUNTED_AS[self.sampling]
         counted = accounted in COUNTED
         return ReleaseTerms(
+            noise_law=self.noise_law,
             sensitivity=self.sensitivity,
             sampling=accounted,
             population=self.population if counted else 0,
             cohort=self.cohort if counted else 0,
+            details=self.details,
         )
 
 
@@ -273,7 +286,7 @@ def compositions(entries: Iterable[ReleaseEntry]) -> dict[int, Composition]:
     entries = list(entries)
     if len({entry.turn and entry.turn[1] for entry in entries}) > 1:
         raise ConfigError("The ledger mixes rounds with different turns of clients, which nothing here adds up.")
-    totals: dict[int, Counter[SampledGaussian]] = defaultdict(Counter)
+    totals: dict[int, Counter[Release]] = defaultdict(Counter)
     tabled: dict[tuple[ClientTable, ReleaseTerms], list[TabledClients]] = defaultdict(list)
     for entry in entries:
         if isinstance(entry.clients, TabledClients):

@@ -29,11 +29,6 @@ FAST_ORDERS: Curve = np.concatenate([_LOW_ORDERS, _WHOLE_ORDERS])
 _ROUNDING = 1e-14  # log-sum-exp near log(1): keeps a curve from falling below the truth by its own rounding
 
 
-def sensitivity(release: SampledGaussian, relation: Relation) -> float:
-    """L2 sensitivity of a sum of clipped terms, in clipping norms; who joins a capped sample may push another out."""
-    return 2.0 if relation == "replace_one" or release.sampling == "capped_poisson" else 1.0
-
-
 @lru_cache(maxsize=4096)
 def library_curve(release: SampledGaussian, relation: Relation) -> Curve:
     """RDP of one release at ``LIBRARY_ORDERS`` by dp-accounting; not for Poisson under replace-one."""
@@ -84,7 +79,7 @@ def fast_curve(release: SampledGaussian, relation: Relation) -> Curve:
 
 
 def _gaussian(release: SampledGaussian, relation: Relation, orders: Curve) -> Curve:
-    return orders * (sensitivity(release, relation) / release.noise_multiplier) ** 2 / 2
+    return orders * (release.sensitivity(relation) / release.noise_multiplier) ** 2 / 2
 
 
 def _capped(curve: Curve, unamplified: Curve) -> Curve:

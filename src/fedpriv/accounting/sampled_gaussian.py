@@ -4,25 +4,26 @@ Light on purpose: importing this module imports no accounting library.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, final, get_args
 
 from fedpriv.errors import ConfigError
+
+from .release import Accountant, Composition, Relation, Release, Sampling
 
 if TYPE_CHECKING:
     import dp_accounting
 
-Sampling = Literal["poisson", "capped_poisson", "fixed_size", "all"]
+__all__ = ["COUNTED", "Accountant", "Composition", "Relation", "SampledGaussian", "Sampling", "check_accountable"]
+
 COUNTED: tuple[Sampling, ...] = ("fixed_size", "capped_poisson")
 """Samplings whose price depends on the numbers of units, and not on the rate alone."""
 
-Relation = Literal["add_or_remove_one", "replace_one", "zero_out"]
-Accountant = Literal["pld", "rdp", "prv", "opacus_rdp"]
 
-
+@final
 @dataclass(frozen=True, order=True, kw_only=True)
-class SampledGaussian:
+class SampledGaussian(Release):
     """One Gaussian release over a random sample.
 
     Args:
@@ -62,6 +63,17 @@ class SampledGaussian:
             if not math.isclose(self.rate, self.cohort / self.population, rel_tol=1e-9):
                 raise ConfigError(f"sampling rate {self.rate} is not {self.cohort} of {self.population}")
 
+    @property
+    def shape(self) -> Hashable:
+        return self.sampling, self.population, self.cohort
+
+    def sensitivity(self, relation: Relation) -> float:
+        """L2; who joins a capped sample may push another out."""
+        return 2.0 if relation == "replace_one" or self.sampling == "capped_poisson" else 1.0
+
+    def unsampled(self) -> "SampledGaussian":
+        return replace(self, sampling="all", rate=1.0, population=0, cohort=0)
+
     def larger_population(self, relation: Relation) -> int:
         """Of two neighbours, where who joins a capped sample counts: the one with a unit added is the dearer."""
         return self.population + (relation == "add_or_remove_one")
@@ -90,10 +102,6 @@ class SampledGaussian:
         if self.sampling == "fixed_size":
             return SampledWithoutReplacementDpEvent(self.population, self.cohort, half)
         return half if relation == "replace_one" else full
-
-
-Composition = Mapping[SampledGaussian, int]
-"""Releases by the same curator about the same units, each with how often it happened."""
 
 
 def check_accountable(*, sampling: Sampling, relation: Relation, accountant: Accountant) -> None:

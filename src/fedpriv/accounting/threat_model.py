@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
-from .accountants import Accountant, Composition, Relation, SampledGaussian
 from .budget import Accounting
+from .release import Accountant, Composition, Relation, Release
 
 UNITS = ("example", "client")
 OBSERVERS = {
@@ -156,9 +156,9 @@ def _unamplified(
 
 
 def _without_sampling(composition: Composition) -> Composition:
-    totals: Counter[SampledGaussian] = Counter()
+    totals: Counter[Release] = Counter()
     for release, times in composition.items():
-        totals[replace(release, sampling="all", rate=1.0, population=0, cohort=0)] += times
+        totals[release.unsampled()] += times
     return totals
 
 

@@ -119,7 +119,7 @@ class ExampleLevelSubject(MechanismSubject):
             entry = self.stated(round_number=round_number, attempt=0, cohort=cohort)
             charged: dict[SampledGaussian, int] = defaultdict(int)
             for client, release, steps in () if entry is None else entry.releases():
-                if client == _TARGET:
+                if client == _TARGET and isinstance(release, SampledGaussian):
                     charged[release] += steps
             seen.clear()
             federation.round = round_number - 1

@@ -1,0 +1,116 @@
+"""Laplace noise on every coordinate of what one unit sends: pure differential privacy, composed by its PLD."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from fedpriv.errors import ConfigError
+
+from .release import OwnRelease, Relation, Sampling
+
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+
+_ERROR = 1e-3  # of epsilon, absolute, that a grid may cost upwards; a pure epsilon caps it
+_POINTS = 200_000
+_TAIL = 1e-15
+
+
+@final
+@dataclass(frozen=True, order=True, kw_only=True)
+class LaplaceReport(OwnRelease):
+    """A vector clipped in L1 norm, with Laplace noise on every coordinate.
+
+    Args:
+        noise_multiplier: standard deviation of one coordinate's noise (sqrt 2 times its scale) / L1 clipping norm.
+    """
+
+    noise_multiplier: float
+    sampling: Sampling = "all"
+    rate: float = 1.0
+    population: int = 0
+    cohort: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.noise_multiplier >= 0:
+            raise ConfigError(f"noise multiplier {self.noise_multiplier} must be at least 0")
+        if self.sampling != "all" or self.rate != 1:
+            raise ConfigError("Laplace reports are accounted without sampling: whoever sees them sees whose they are")
+
+    @property
+    def shape(self) -> Hashable:
+        return "laplace"
+
+    def sensitivity(self, relation: Relation) -> float:
+        return 2.0 if relation == "replace_one" else 1.0
+
+    def unsampled(self) -> "LaplaceReport":
+        return self
+
+    @classmethod
+    def loss(cls, composition: "tuple[tuple[LaplaceReport, int], ...]", relation: Relation) -> "LaplaceLoss":
+        return LaplaceLoss(
+            tuple((math.sqrt(2) * r.sensitivity(relation) / r.noise_multiplier, times) for r, times in composition)
+        )
+
+
+@final
+@dataclass(frozen=True)
+class LaplaceLoss:
+    """Of reports, each pure epsilon_0-DP.
+
+    Adding noise coordinate by coordinate to vectors at L1 distance s loses at most what one coordinate at distance s
+    does (the losses add up to a function of the L1 distance that is largest on an axis): accounted so, by
+    dp-accounting's PLD of the one-dimensional mechanism, and capped by the sum of the pure epsilons.
+
+    Args:
+        parts: epsilon_0 of a report, and how many there were.
+    """
+
+    parts: tuple[tuple[float, int], ...]
+
+    @property
+    def method(self) -> str:
+        return f"PLD of the Laplace mechanism (dp-accounting {version('dp-accounting')}), at most pure epsilons added"
+
+    @property
+    def pure(self) -> float:
+        """Epsilon at delta 0."""
+        return sum(epsilon * times for epsilon, times in self.parts)
+
+    def epsilon(self, delta: float) -> float:
+        composed = self._composed()
+        return self.pure if composed is None else min(self.pure, float(composed.get_epsilon_for_delta(delta - _TAIL)))
+
+    def deltas(self, epsilons: Any) -> Any:
+        composed = self._composed()
+        if composed is None:
+            return np.where(epsilons >= self.pure, 0.0, 1.0)
+        found = np.minimum(1.0, composed.get_delta_for_epsilon(epsilons) + _TAIL)
+        return np.where(epsilons >= self.pure, 0.0, found)
+
+    def _composed(self) -> "PrivacyLossDistribution | None":
+        """None where the pure epsilon is so small, or so large, that a grid says nothing more."""
+        from dp_accounting.pld import privacy_loss_distribution as pld
+
+        steps = sum(times for _, times in self.parts)
+        if steps == 1:
+            interval = max(epsilon for epsilon, _ in self.parts) / 1000
+        else:
+            spread = math.sqrt(sum(times * min(epsilon, 1.0) ** 2 for epsilon, times in self.parts))
+            interval = math.sqrt(12 * _ERROR * spread / steps / 10)
+        interval = max(interval, self.pure / _POINTS)
+        if not interval < self.pure:
+            return None
+        distributions = [
+            pld.from_laplace_mechanism(1 / epsilon, value_discretization_interval=interval).self_compose(times)
+            for epsilon, times in self.parts
+        ]
+        composed = distributions[0]
+        for other in distributions[1:]:
+            composed = composed.compose(other)
+        return composed
