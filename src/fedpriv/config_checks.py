@@ -28,6 +28,8 @@ _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "central": ("clipping_norm",),
     "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise"),
     "central_per_layer": ("clipping_norm", "layer_norms"),
+    "local_gaussian": ("clipping_norm",),
+    "local_laplace": ("clipping_norm",),
 }
 _OPTIONAL = ("count_noise", "layer_norms")  # what is left out follows
 _ALGORITHMS = ("fedavg", "scaffold", "fednova", "personal_layers", "flower")

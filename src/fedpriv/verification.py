@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedpriv.accounting.claims import CLAIMS
 from fedpriv.accounting.guarantee import Guarantee, state_guarantee
 from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
 from fedpriv.accounting.printed import upwards
@@ -72,8 +73,8 @@ def verify(path: Path) -> Verdict:
 
 
 def _unpaid(record: RunRecord, entries: Sequence[ReleaseEntry]) -> Iterator[str]:
-    """At client level every round releases, that of an empty cohort too."""
-    if not entries or entries[0].unit != "client":
+    """Where clients do not add the noise, every round releases, that of an empty cohort too."""
+    if not entries or CLAIMS[entries[0].mechanism].trust_model == "local":
         return
     if missing := sorted(set(range(1, record.rounds + 1)) - {entry.round for entry in entries}):
         yield f"run.json tells of {record.rounds} rounds, but the ledger has no entry of round {missing[0]}"

@@ -210,7 +210,7 @@ def _renyi(
 @lru_cache(maxsize=262144)
 def _fast(key: Key, delta: float, relation: Relation) -> float:
     if (own := own_loss(key, relation)) is not None:
-        return own.epsilon(delta)
+        return own.fast_epsilon(delta)
     if relation == "add_or_remove_one" and any(release.sampling == "fixed_size" for release, _ in key):
         check_accountable(sampling="fixed_size", relation=relation, accountant="rdp")
     if not key or _noiseless(key):

@@ -1,7 +1,7 @@
 """What each mechanism claims: whom it protects, against whom, and in which of its numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Unit = Literal["example", "client"]
@@ -42,6 +42,15 @@ _CENTRAL = MechanismClaim(
     norm="clipping_norm",
     drawn="clients into cohorts",
 )
+_LOCAL = MechanismClaim(
+    unit="client",
+    trust_model="local",
+    observer="anyone who sees every client's updates, the server included",
+    released="every client's noisy update of every round, and all that is computed from them: the global models",
+    noise_law="gaussian",
+    norm="clipping_norm",
+    drawn="clients into cohorts, which the server sees",
+)
 CLAIMS: Mapping[str, MechanismClaim] = {
     "example_dpsgd": MechanismClaim(
         unit="example",
@@ -55,6 +64,8 @@ CLAIMS: Mapping[str, MechanismClaim] = {
     "central_gaussian": _CENTRAL,
     "central_adaptive": _CENTRAL,
     "central_per_layer": _CENTRAL,
+    "local_gaussian": _LOCAL,
+    "local_laplace": replace(_LOCAL, noise_law="laplace"),
 }
 """By the mechanism's name in the ledger."""
 
@@ -64,6 +75,8 @@ LEDGER_NAMES: Mapping[str, tuple[str, ...]] = {
     "central": ("central_gaussian",),
     "central_adaptive": ("central_adaptive",),
     "central_per_layer": ("central_per_layer",),
+    "local_gaussian": ("local_gaussian",),
+    "local_laplace": ("local_laplace",),
 }
 """The choices of ``privacy``, each with the ledger names of its entries; the headline's first."""
 
@@ -71,6 +84,11 @@ LEDGER_NAMES: Mapping[str, tuple[str, ...]] = {
 def protected_units(mechanism: str) -> tuple[Unit, ...]:
     """Units that a choice of ``privacy`` protects; the headline's first."""
     return tuple(CLAIMS[name].unit for name in LEDGER_NAMES[mechanism])
+
+
+def noise_by_server(mechanism: str) -> bool:
+    """Whether whole updates go into one sum, to which a trusted server adds the noise."""
+    return any(CLAIMS[name].trust_model == "central" for name in LEDGER_NAMES[mechanism])
 
 
 def protects(mechanism: str, unit: Unit) -> bool:

@@ -17,7 +17,7 @@ from .ledger import ReleaseEntry, compositions
 from .printed import rounded_up, upwards
 from .release import Composition, Release
 from .terms import Terms
-from .threat_model import Cell, central_matrix, local_matrix, no_guarantee
+from .threat_model import Cell, central_matrix, local_matrix, no_guarantee, reports_matrix
 
 EVIDENCE = "no audit was run"
 
@@ -54,7 +54,7 @@ class Guarantee:
         norm: what clips, to how much (a number, or by part the least and the most), and whether that never changes.
         sensitivity: L2 norm that one unit's addend was clipped to; 1 where parts count in units of their noise.
         sensitivity_under_relation: how far neighbours can move a sum: twice as far under replace-one.
-        worst_client: client id that attains epsilon at example level; None at client level.
+        worst_client: client id that attains epsilon where clients add the noise; else None.
         not_covered: what the statement does not speak about.
         evidence: audits.
         curve, threat_matrix: see ``fedpriv.accounting.curve`` and ``threat_model``.
@@ -193,7 +193,7 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         noise_law=first.noise_law,
         noise_multiplier_min=min(release.noise_multiplier for release in releases),
         noise_multiplier_max=max(release.noise_multiplier for release in releases),
-        worst_client=worst if first.unit == "example" else None,
+        worst_client=worst if claim.trust_model == "local" else None,
         simulation_only=not terms.noise_secret,
         evidence=EVIDENCE,
         not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),
@@ -243,6 +243,8 @@ def _matrix(
 ) -> tuple[Cell, ...]:
     if first.unit == "example":
         return local_matrix(epsilon=epsilon, accounting=accounting)
+    if CLAIMS[first.mechanism].trust_model == "local":
+        return reports_matrix(released=released, epsilon=epsilon, accounting=accounting)
     return central_matrix(
         sampling=first.sampling,
         released=released,

@@ -38,7 +38,7 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
         _check_columns(columns_of, sensitivity=first.sensitivity, most_steps=steps["max"])
     for entry in entries:
         _check_parts(entry)
-    if first.unit == "client":
+    if expected.trust_model != "local":
         _check_cohorts(entries, CohortSampling(**_law(terms)))
 
 

@@ -53,6 +53,10 @@ class Loss(Protocol):
 
     def epsilon(self, delta: float) -> float: ...
 
+    def fast_epsilon(self, delta: float) -> float:
+        """The same or larger, in milliseconds."""
+        ...
+
     def deltas(self, epsilons: Any) -> Any:
         """Of an array of epsilons, shape (n,)."""
         ...

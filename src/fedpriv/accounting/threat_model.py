@@ -79,6 +79,35 @@ def local_matrix(*, epsilon: float, accounting: Accounting) -> tuple[Cell, ...]:
     )
 
 
+def reports_matrix(
+    *, released: Mapping[int, Composition], epsilon: float, accounting: Accounting
+) -> tuple[Cell, ...]:
+    """Client level, the noise added by each client to its report: it holds against all who see it.
+
+    Args:
+        released: what the ledger holds.
+        epsilon: what it earns under ``accounting``.
+    """
+    exchanged = replace(accounting, relation="replace_one")
+    of_example, _ = exchanged.worst(released)
+    told = {
+        "client": (epsilon, accounting, "what the client's data say; that it reported is seen"),
+        "example": (of_example.value, exchanged, "changing one example replaces its client's update by another"),
+    }
+    return tuple(
+        _claimed(
+            unit,
+            observer,
+            value,
+            judged,
+            f"{'Every report' if observer == 'curious_server' else 'Post-processing of reports, each of which'} is "
+            f"private when it leaves its client: {why}.",
+        )
+        for unit, (value, judged, why) in told.items()
+        for observer in OBSERVERS
+    )
+
+
 def central_matrix(
     *,
     sampling: str,

@@ -1,19 +1,21 @@
 """A client-level ``Mechanism`` as a subject: clients clip, the server sums and adds noise."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import final
 
 import numpy as np
 
-from fedpriv.accounting.sampled_gaussian import Relation
+from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.release import Relation
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.errors import ConfigError
+from fedpriv.privacy.mechanisms.central_adaptive import COUNT
 
 from .mechanism_subject import MechanismSubject, Permit
 from .scripted_federation import ScriptedFederation, clients_with, planned_trainer
-from .subject import Claim
+from .subject import Claim, Report, Script
 
 
 @final
@@ -25,25 +27,54 @@ class ClientLevelSubject(MechanismSubject):
     @cached_property
     def claim(self) -> Claim:
         entry, cohort = self.entry, self.sampler.law.cohort
-        if not isinstance(entry.noise_std, float | int):
-            raise ConfigError(f"{self.name}: a client-level entry has one noise_std, not {entry.noise_std}.")
+        divisor = 1.0 if self._by_clients else cohort
+        sensitivity, noise_std = self._in_units_of_the_update(entry)
         times: dict[Relation, float] = {"add_or_remove_one": 1.0, "zero_out": 1.0, "replace_one": 2.0}
-        if entry.sampling == "fixed_size":  # its size is public and fixed: nobody is added or removed
+        if entry.sampling == "fixed_size" or self._by_clients:  # nobody is added or removed unseen
             del times["add_or_remove_one"]
         return Claim(
             unit="client",
-            sensitivity={relation: factor * entry.sensitivity / cohort for relation, factor in times.items()},
-            noise_std=entry.noise_std / cohort,
+            sensitivity={relation: factor * sensitivity / divisor for relation, factor in times.items()},
+            noise_std=noise_std / divisor,
             noise_law="gaussian" if entry.noise_law == "gaussian" else "laplace",
-            noise_by="server",
+            noise_by="clients" if self._by_clients else "server",
             cohort=math.ceil(cohort),
-            target_quantile=None,
+            target_quantile=getattr(self.mechanism(0), "target_quantile", None),
         )
+
+    def clipping_norms(self, script: Script, *, seed: int) -> Sequence[float]:
+        """As its state says, where it keeps one (``clipping_norm``)."""
+        federation = self.federation(script.start, seed=seed, permit=lambda entry: None, round=0, attempt=0)
+        norms = [float(federation.state["clipping_norm"])]
+        for round_ in script.rounds:
+            federation.play(round_)
+            norms.append(float(federation.state["clipping_norm"]))
+        return norms
+
+    def silent_reports(self, client: int, start: Mapping[str, np.ndarray]) -> tuple[Report, ...]:
+        """Of a client whose own noise it is, a report of zeros; else it may as well drop out."""
+        nothing = {name: np.zeros(value.shape) for name, value in start.items()}
+        return (Report(client=client, update=nothing, num_examples=1),) if self._by_clients else ()
+
+    @property
+    def _by_clients(self) -> bool:
+        """Whether each client adds noise of its own: entries then list them."""
+        return not isinstance(self.entry.clients, str)
+
+    def _in_units_of_the_update(self, entry: ReleaseEntry) -> tuple[float, float]:
+        """Sensitivity and noise of the update, where other vectors may be released beside it."""
+        parts = [part for part in entry.parts if part.name != COUNT]
+        stds = [part.noise_std for part in parts] or np.atleast_1d(np.asarray(entry.noise_std, dtype=float)).tolist()
+        if max(stds) > min(stds) * (1 + 1e-9):
+            raise ConfigError(f"{self.name}: noise is measured where it is the same in all coordinates, not {stds}.")
+        return math.hypot(*(part.sensitivity for part in parts)) if parts else entry.sensitivity, max(stds)
 
     @property
     def accounted_sampling(self) -> CohortSampling:
-        """As the ledger's entry says, whatever the sampler does."""
+        """As the ledger's entry says, whatever the sampler does; as the run states it where each client pays."""
         entry = self.entry
+        if self._by_clients:
+            return self.sampler.law
         separation = 1 if entry.turn is None else entry.turn[1]
         if not isinstance(entry.rate, float | int):
             raise ConfigError(f"{self.name}: a client-level entry has one rate, not {entry.rate}.")
@@ -68,5 +99,5 @@ class ClientLevelSubject(MechanismSubject):
             attempt=attempt,
             make_data=lambda round_: nothing,
             make_trainer=planned_trainer,
-            each=False,
+            each=self._by_clients,
         )

@@ -16,7 +16,7 @@ from fedpriv.records.hashchain import GENESIS, HashChain, read_chain
 from fedpriv.streams import Streams
 
 from .scripted_federation import ScriptedFederation, streams_of
-from .subject import SERVER, Release, Round, Script
+from .subject import SERVER, Release, Report, Round, Script
 
 MakeSampler = Callable[[Streams], CohortSampler]
 MakeMechanism = Callable[[Streams, CohortSampler], Mechanism]
@@ -81,8 +81,12 @@ class MechanismSubject(ABC):
         """What is released of a round in which ``client`` is asked and contributes nothing."""
         start = {"rest": np.zeros(size, dtype=np.float32)}
         federation = self.federation(start, seed=seed, permit=_nowhere, round=round_number - 1, attempt=attempt)
-        release = federation.play(Round(asked=(client,), reports=()))
+        release = federation.play(Round(asked=(client,), reports=self.silent_reports(client, start)))
         return np.asarray(release.get(client, release.get(SERVER)))
+
+    def silent_reports(self, client: int, start: Mapping[str, np.ndarray]) -> tuple[Report, ...]:
+        """What a client sends that contributes nothing, where its noise is to be seen."""
+        return ()
 
     def stated(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         mechanism = self._watched

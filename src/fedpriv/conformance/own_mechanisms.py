@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -9,7 +10,14 @@ import numpy as np
 from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, make_sampler
-from fedpriv.privacy.mechanisms import CentralGaussian, ExampleGaussian
+from fedpriv.privacy.mechanisms import (
+    CentralAdaptive,
+    CentralGaussian,
+    CentralPerLayer,
+    ExampleGaussian,
+    LocalGaussian,
+    LocalLaplace,
+)
 from fedpriv.streams import Streams
 
 from .calling import checked_call
@@ -18,12 +26,24 @@ from .example_level import ExampleLevelSubject, PrivateEngine
 from .mechanism_subject import MakeMechanism
 from .scripted_federation import streams_of
 from .subject import Subject
+from .two_layers import TwoLayers
 
 # The one place of defaults: a federation small enough to measure in seconds.
 _SAMPLING: dict[str, Any] = {"sampling": "poisson", "population": 100, "cohort": None, "separation": None, "cap": None}
 _EXAMPLES: dict[str, Any] = {"num_examples": 32, "batch_size": 8, "local_epochs": 1, "engine": "vectorized"}
 _DEFAULTS: dict[Any, dict[str, Any]] = {
     CentralGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
+    CentralAdaptive: {
+        "noise_multiplier": 1.0,
+        "clipping_norm": 1.0,
+        "target_quantile": 0.5,
+        "clipping_lr": 0.2,
+        "count_noise_std": 1.0,
+        **_SAMPLING,
+    },
+    CentralPerLayer: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
+    LocalGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
+    LocalLaplace: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     ExampleGaussian: {"noise_multiplier": 1.0, "max_grad_norm": 1.0, **_SAMPLING, **_EXAMPLES},
 }
 _COHORT = 20  # of a sampling that needs one
@@ -119,11 +139,13 @@ def _subject(make: MakeMechanism, given: Mapping[str, Any], *, name: str) -> Sub
 
 
 def _maker(target: Any, given: Mapping[str, Any]) -> MakeMechanism:
-    if target is CentralGaussian:
-        grid = ClippingGrid(clipping_norm=float(given["clipping_norm"]), summands=int(given["population"]))
-        return lambda streams, sampler: CentralGaussian(
-            grid=grid, sampler=sampler, noise_multiplier=float(given["noise_multiplier"]), streams=streams
-        )
+    summands, noise = int(given["population"]), float(given["noise_multiplier"])
+    if target in (LocalGaussian, LocalLaplace):
+        norm, multipliers = float(given["clipping_norm"]), np.full(summands, noise)
+        return lambda streams, sampler: target(clipping_norm=norm, noise_multipliers=multipliers, streams=streams)
+    if target is not ExampleGaussian:
+        own = _own_arguments(target, given, summands=summands)
+        return lambda streams, sampler: own(sampler=sampler, noise_multiplier=noise, streams=streams)
     batches, clients = _batches(given), int(given["population"])
     return lambda streams, sampler: ExampleGaussian(
         max_grad_norm=float(given["max_grad_norm"]),
@@ -131,6 +153,23 @@ def _maker(target: Any, given: Mapping[str, Any]) -> MakeMechanism:
         steps=np.full(clients, batches.steps(given["num_examples"])),
         noise_multipliers=np.full(clients, float(given["noise_multiplier"])),
     )
+
+
+def _own_arguments(target: Any, given: Mapping[str, Any], *, summands: int) -> Callable[..., Mechanism]:
+    """A central mechanism without what all of them take."""
+    norm = float(given["clipping_norm"])
+    if target is CentralAdaptive:
+        return partial(
+            CentralAdaptive,
+            initial_norm=norm,
+            summands=summands,
+            target_quantile=float(given["target_quantile"]),
+            clipping_lr=float(given["clipping_lr"]),
+            count_noise_std=float(given["count_noise_std"]),
+        )
+    if target is CentralPerLayer:
+        return partial(TwoLayers, clipping_norm=norm, summands=summands)
+    return partial(CentralGaussian, grid=ClippingGrid(clipping_norm=norm, summands=summands))
 
 
 def _batches(given: Mapping[str, Any]) -> PoissonBatches:

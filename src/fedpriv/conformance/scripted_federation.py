@@ -119,6 +119,11 @@ class ScriptedFederation:
         self.layout = layout_of(self.start)
         self._start = self.layout.flatten({name: torch.from_numpy(np.asarray(v)) for name, v in self.start.items()})
 
+    @property
+    def state(self) -> State:
+        """The mechanism's, as it is now."""
+        return self.mechanism.initial_state() if self.kept is None else self.kept
+
     def play(self, round_: Round) -> Release:
         """One round through real messages: how the parameters moved, or with ``each`` what each client sent."""
         step = partial(torch.optim.SGD, lr=1.0)
@@ -132,7 +137,7 @@ class ScriptedFederation:
             attempt=self.attempt,
             optimizer=optimizer,
             rule=PlainServerRule(),
-            mechanism=self.mechanism.initial_state() if self.kept is None else self.kept,
+            mechanism=self.state,
         )
         algorithm = FederatedAveraging(
             layout=self.layout,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fedpriv import __version__
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_server, protects
 from fedpriv.config import MODEL_KEYS, Config, run_id
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
@@ -273,7 +273,7 @@ class Experiment:
             given = seed if isinstance(seed, int) else self.config.seed
             keys.update(dict.fromkeys(purposes, seed_key(given)))
         mechanism = self.config.privacy.mechanism
-        amplified = protects(mechanism, "client")
+        amplified = noise_by_server(mechanism)
         # at example level a proof says nothing of one who knows which units dropout layers left out for whom
         also = ["cohort"] * amplified + ["training"] * protects(mechanism, "example")
         if noise_key is not None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_server
 from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
@@ -31,7 +31,7 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
         )
     kind: Any = sampling.kind
     if kind == "auto":
-        amplified = protects(config.privacy.mechanism, "client")
+        amplified = noise_by_server(config.privacy.mechanism)
         kind = "all" if sampling.cohort in (None, len(clients)) else "poisson" if amplified else "fixed_size"
     law = cohort_sampling(
         kind=kind,

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import affordable_rounds
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_server
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import Config
@@ -88,7 +88,7 @@ def plan_run(config: Config) -> dict[str, Any]:
     released = mechanism.planned(counts, first_round=1, last_round=last_round)
     worst = terms.accounting.worst(released)[1]
     used = np.array([release.noise_multiplier for one in released.values() for release in one])
-    example_level, law = protects(config.privacy.mechanism, "example"), terms.sampler.law
+    law = terms.sampler.law
     claimed = bool(released) and math.isfinite(at_most.value)
     notes = [] if claimed else ["nothing is released, or without noise: no guarantee will be stated"]
     stops = last_round < config.rounds
@@ -98,7 +98,7 @@ def plan_run(config: Config) -> dict[str, Any]:
             "out to have it found, or allow a larger privacy.epsilon"
         )
     return {
-        "unit": "example" if example_level else "client",
+        "unit": mechanism.unit,
         "epsilon": at_most.value if claimed else None,
         "target_epsilon": config.privacy.epsilon if math.isfinite(terms.budget) else None,
         "delta": terms.delta[0],
@@ -117,6 +117,6 @@ def plan_run(config: Config) -> dict[str, Any]:
         "rounds": last_round,
         "rounds_asked": config.rounds,
         "stops_early": stops,
-        "worst_client": worst if example_level and claimed else None,
+        "worst_client": None if noise_by_server(config.privacy.mechanism) or not claimed else worst,
         "notes": notes,
     }

@@ -82,6 +82,24 @@ class ClippingGrid:
         return total.to(torch.float64) * self.step
 
 
+def clipped_in_l1(update: torch.Tensor, *, norm: float) -> EncodedUpdate:
+    """Updates (n, d) scaled in float64 to an L1 norm of at most ``norm``; one that is not finite becomes zero.
+
+    Args:
+        norm: from 1e-100 to 1e100.
+    """
+    values = update.double()
+    lengths = torch.linalg.vector_norm(values, ord=1, dim=-1)
+    finite = lengths.isfinite()
+    safe_norm = norm * (1 - 2 * _rounding(update.shape[-1]))
+    factors = torch.where(lengths <= safe_norm, 1.0, safe_norm / lengths)
+    return EncodedUpdate(
+        values=torch.where(finite[:, None], values * factors[:, None], 0.0),
+        norm=torch.where(finite, torch.linalg.vector_norm(values, dim=-1), math.nan),
+        clipped=~finite | (lengths > norm),
+    )
+
+
 def _rounding(size: int) -> float:
     """What float64 can lose of a norm of ``size`` coordinates, whatever the order of summation, relative."""
     return (size + 64) * 2.0**-53

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate
-from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.accounting.sampling import ACCOUNTED_AS
 from fedpriv.errors import ConfigError
 from fedpriv.models import ParameterLayout
@@ -33,16 +33,15 @@ class _Central(ABC):
     setting: Setting
 
     @property
-    def accounted_sampling(self) -> Sampling:
-        return ACCOUNTED_AS[self.setting.sampler.law.kind]
-
-    @property
     def num_multipliers(self) -> int:
         return 1
 
     @property
     def noisy_steps_per_round(self) -> Mapping[str, int]:
         return {"min": 1, "max": 1}
+
+    def accounting(self, **asked: Any) -> Accounting:
+        return choose_accounting(sampling=ACCOUNTED_AS[self.setting.sampler.law.kind], **asked)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
         law = self.setting.sampler.law

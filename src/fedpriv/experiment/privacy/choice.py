@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from fedpriv.accounting.budget import Accounting
-from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.accounting.release import Accountant, Relation
 from fedpriv.config import Config
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
@@ -40,11 +40,6 @@ class Choice(Protocol):
     """What PrivacyTerms asks of a choice."""
 
     @property
-    def accounted_sampling(self) -> Sampling:
-        """As what its releases are sampled."""
-        ...
-
-    @property
     def num_multipliers(self) -> int:
         """Of how many noise multipliers it is made: 1, or one for every client."""
         ...
@@ -52,6 +47,16 @@ class Choice(Protocol):
     @property
     def noisy_steps_per_round(self) -> Mapping[str, int]:
         """Noisy sums that a client takes part in in one round, ``min`` and ``max`` over clients."""
+        ...
+
+    def accounting(
+        self, *, delta: float, relation: Relation | Literal["auto"], accountant: Accountant | Literal["auto"]
+    ) -> Accounting:
+        """Who judges its releases; ``auto`` is the closest valid accountant and its natural relation.
+
+        Raises:
+            ConfigError: no valid bound is known for the combination.
+        """
         ...
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate_clients
-from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.config import Config
 from fedpriv.privacy import Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import ExampleGaussian
@@ -27,10 +27,6 @@ class ExampleLevel:
     setting: Setting
 
     @property
-    def accounted_sampling(self) -> Sampling:
-        return "poisson"
-
-    @property
     def num_multipliers(self) -> int:
         return self.setting.data.num_clients
 
@@ -38,6 +34,9 @@ class ExampleLevel:
     def noisy_steps_per_round(self) -> Mapping[str, int]:
         taken = self._steps[self.setting.data.population_ids]
         return {"min": int(taken.min()), "max": int(taken.max())}
+
+    def accounting(self, **asked: Any) -> Accounting:
+        return choose_accounting(sampling="poisson", **asked)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
         setting = self.setting

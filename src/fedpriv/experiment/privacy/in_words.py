@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_server, protects
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.config import Config
 
@@ -13,7 +13,7 @@ _WEIGHTING = {"examples": "each client's update by its number of examples", "uni
 def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
     """The fields of ``Terms`` that say how noise is drawn, cohorts sampled and updates averaged."""
     stock = config.strategy.algorithm == "flower"
-    if protects(config.privacy.mechanism, "client"):
+    if noise_by_server(config.privacy.mechanism):
         weighting = _WEIGHTING["uniform"]
         denominator = f"the public expected cohort, {law.cohort:g}"
         dropouts = "a client that drops out, fails or sends something not finite adds zero; noise and denominator stay"
@@ -52,6 +52,7 @@ def _noise_rng(config: Config) -> str:
         return "no noise"
     key = "a secret key, deleted at the end" if config.seeds.noise == "secret" else "a recorded seed"
     if protects(config.privacy.mechanism, "client"):
-        return f"numpy's Philox in float64 on the server, from {key}; not cryptographic"
+        where = "on the server" if noise_by_server(config.privacy.mechanism) else "at each client"
+        return f"numpy's Philox in float64 {where}, from {key}; not cryptographic"
     generator = "mt19937, its whole state" if config.device == "cpu" else "Philox, a key of 64 bits"
     return f"torch's {generator} in float32 at each client, from {key}; not cryptographic"

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
 from fedpriv.accounting.budget import Accounting
-from fedpriv.accounting.sampled_gaussian import Sampling
+from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.accounting.sampling import ACCOUNTED_AS
 from fedpriv.privacy import Mechanism
 from fedpriv.privacy.mechanisms import NoPrivacy
@@ -24,16 +24,15 @@ class Nothing:
     setting: Setting
 
     @property
-    def accounted_sampling(self) -> Sampling:
-        return ACCOUNTED_AS[self.setting.sampler.law.kind]
-
-    @property
     def num_multipliers(self) -> int:
         return 0
 
     @property
     def noisy_steps_per_round(self) -> Mapping[str, int]:
         return {"min": 0, "max": 0}
+
+    def accounting(self, **asked: Any) -> Accounting:
+        return choose_accounting(sampling=ACCOUNTED_AS[self.setting.sampler.law.kind], **asked)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
         return np.zeros(0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.claims import protected_units
-from fedpriv.accounting.conventions import choose_accounting, choose_delta
+from fedpriv.accounting.conventions import choose_delta
 from fedpriv.accounting.guarantee import Guarantee, state_guarantee
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.terms import Terms
@@ -23,6 +23,7 @@ from .central import CentralByLayer, CentralFixed, CentralFollowing
 from .choice import Choice, Setting
 from .example import ExampleLevel
 from .in_words import in_words
+from .local import LocalGaussianReports, LocalLaplaceReports
 from .none import Nothing
 
 _CHOICES: Mapping[str, type[Choice]] = {
@@ -31,6 +32,8 @@ _CHOICES: Mapping[str, type[Choice]] = {
     "central": CentralFixed,
     "central_adaptive": CentralFollowing,
     "central_per_layer": CentralByLayer,
+    "local_gaussian": LocalGaussianReports,
+    "local_laplace": LocalLaplaceReports,
 }
 
 
@@ -92,9 +95,8 @@ class PrivacyTerms:
     def accounting(self) -> Accounting:
         """delta, relation and accountant, with ``auto`` resolved to what judges this sampling."""
         privacy = self.config.privacy
-        return choose_accounting(
+        return self.choice.accounting(
             delta=self.delta[0],
-            sampling=self.choice.accounted_sampling,
             relation=cast(Any, privacy.relation),
             accountant=cast(Any, privacy.accountant),
         )

@@ -24,6 +24,8 @@ from .central_releases import CentralReleases
 
 _LEAST, _MOST = 1e-12, 1e12  # that noisy counts may drive the norm to
 _ONE_BIT = 0.5  # sensitivity of the sum of b - 1/2, where b says that a client was left unclipped
+COUNT = "unclipped count"
+"""Name of its second part in the ledger."""
 _COUNT = 1  # position of the count's noise, next to that of the update's
 
 
@@ -113,7 +115,7 @@ class CentralAdaptive:
     ) -> Sequence[ReleaseEntry]:
         parts = (
             Part(name="update", sensitivity=_norm(state), noise_std=self._noise_std(state)),
-            Part(name="unclipped count", sensitivity=_ONE_BIT, noise_std=self.count_noise_std),
+            Part(name=COUNT, sensitivity=_ONE_BIT, noise_std=self.count_noise_std),
         )
         entry = self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort, parts=parts)
         return () if entry is None else (entry,)

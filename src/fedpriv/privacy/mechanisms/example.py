@@ -6,18 +6,17 @@ epsilon is the maximum over clients: every example belongs to exactly one of the
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
-from fedpriv.accounting.client_table import COLUMNS, MOST_LISTED, ClientTable
 from fedpriv.accounting.ledger import ReleaseEntry
-from fedpriv.accounting.sampled_gaussian import Composition, SampledGaussian
-from fedpriv.errors import FedprivError
+from fedpriv.accounting.release import Composition
+from fedpriv.accounting.sampled_gaussian import SampledGaussian
 
 from ..encoded import EncodedUpdate, Gathered, Senders
 from ..mechanism import OneRelease
+from .client_releases import ClientReleases
 from .no_privacy import weigh, weighted_mean
 
 
@@ -53,69 +52,27 @@ class ExampleGaussian(OneRelease):
         return weighted_mean(gathered)
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
-        training = cohort[self.steps[cohort] > 0]
-        if not self._noisy(training):
-            return None
-        return ReleaseEntry(
-            mechanism=self.name,
-            unit=self.unit,
-            round=round_number,
-            attempt=attempt,
-            noise_law="gaussian",
-            sensitivity=self.max_grad_norm,
-            sampling="poisson",
-            population=len(self.rates),
-            cohort=len(cohort),
-            **self._numbers(training),
-            turn=None,
-            group=None,
-        )
-
-    def _numbers(self, clients: np.ndarray) -> dict[str, Any]:
-        """Each client's own, listed or, where there are many clients, as rows of a table."""
-        if len(self.rates) > MOST_LISTED:
-            return {**dict.fromkeys(COLUMNS), "clients": self._table.some(clients)}
-        return {name: tuple(column.tolist()) for name, column in self._columns(clients).items()}
-
-    @cached_property
-    def _table(self) -> ClientTable:
-        return ClientTable(**self._columns(np.flatnonzero((self.steps > 0) & (self.noise_multipliers > 0))))
-
-    def _columns(self, clients: np.ndarray) -> dict[str, np.ndarray]:
-        multipliers = self.noise_multipliers[clients]
-        return {
-            "clients": clients,
-            "rate": self.rates[clients],
-            "noise_multiplier": multipliers,
-            "noise_std": multipliers * self.max_grad_norm,
-            "steps": self.steps[clients],
-        }
+        return self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort)
 
     def planned(
         self, participations: np.ndarray, *, first_round: int, last_round: int
     ) -> dict[int, Composition]:
-        taking_part = np.flatnonzero(participations * self.steps)
-        if not self._noisy(taking_part):
-            return {}
-        stds = self.noise_multipliers * self.max_grad_norm / self.max_grad_norm  # as the ledger derives it
-        return {
-            int(k): {
-                SampledGaussian(
-                    noise_multiplier=float(stds[k]),
-                    sampling="poisson",
-                    rate=float(self.rates[k]),
-                    population=0,
-                    cohort=0,
-                ): int(self.steps[k] * participations[k])
-            }
-            for k in taking_part
-        }
+        return self._releases.planned(participations)
 
-    def _noisy(self, clients: np.ndarray) -> bool:
-        noisy = self.noise_multipliers[clients] > 0
-        if noisy.any() and not noisy.all():
-            raise FedprivError(
-                f"No noise was planned for clients {clients[~noisy].tolist()}, but for others of their cohort. Nothing "
-                "was released; please report this with the run's config.yaml."
-            )
-        return bool(noisy.any())
+    @cached_property
+    def _releases(self) -> ClientReleases:
+        return ClientReleases(
+            mechanism=self.name,
+            unit=self.unit,
+            noise_law="gaussian",
+            sampling="poisson",
+            sensitivity=self.max_grad_norm,
+            rates=self.rates,
+            steps=self.steps,
+            noise_multipliers=self.noise_multipliers,
+            release=_batch,
+        )
+
+
+def _batch(noise_multiplier: float, rate: float) -> SampledGaussian:
+    return SampledGaussian(noise_multiplier=noise_multiplier, sampling="poisson", rate=rate, population=0, cohort=0)
