@@ -36,6 +36,11 @@ def test_a_record_comes_back_as_saved(tmp_path: Path) -> None:
     assert RunRecord.load(tmp_path / "run.json") == record()
 
 
+def test_a_record_shows_itself_in_one_line_and_epsilon_never_below() -> None:
+    claimed = replace(record(), guarantee={"epsilon": 1.23451})
+    assert repr(claimed) == "RunRecord(digits, 0123abcd, running, rounds=3, test_accuracy=0.9, epsilon=1.2346)"
+
+
 def test_the_file_has_the_contract_s_words(tmp_path: Path) -> None:
     record().save(tmp_path / "run.json")
     value = json.loads((tmp_path / "run.json").read_text())

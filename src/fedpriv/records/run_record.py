@@ -1,6 +1,7 @@
 """`run.json`: what a run is, how far it came and what it guarantees."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -38,7 +39,7 @@ class Execution:
     """Times the run was started or resumed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunRecord:
     """The fields of `run.json`. Numbers that are not finite are written as null."""
 
@@ -64,6 +65,13 @@ class RunRecord:
     execution: Execution
     extra: Mapping[str, Any]
     """Further top-level keys."""
+
+    def __repr__(self) -> str:
+        """In one line: the whole of it is ``to_json``."""
+        told = [f"{name}={value:.4g}" for name, value in self.metrics.items() if name.startswith("test_") and value]
+        if self.guarantee is not None:
+            told.append(f"epsilon={math.ceil(self.guarantee['epsilon'] * 1e4) / 1e4:g}")  # never below
+        return f"RunRecord({', '.join([self.name, self.run_id, self.status, f'rounds={self.rounds}', *told])})"
 
     @property
     def is_done(self) -> bool:
