@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedpriv.evaluation import baseline, evaluate_global, in_channels_last, spread
+from fedpriv.evaluation import baseline, by_size, evaluate_global, in_channels_last, spread
 from fedpriv.training import Classification
 
 PREFIX = "diagnostic_client_accuracy_"
@@ -69,9 +69,8 @@ def test_spread_holds_quantiles_and_mean_under_the_name_of_a_diagnostic():
     assert accuracy_spread(np.linspace(0, 1, 11)) == pytest.approx(
         {
             f"{PREFIX}min": 0.0,
-            f"{PREFIX}p10": 0.1,
+            **{f"{PREFIX}p{10 * n}": n / 10 for n in (1, 2, 3, 4, 6, 7, 8, 9)},
             f"{PREFIX}median": 0.5,
-            f"{PREFIX}p90": 0.9,
             f"{PREFIX}max": 1.0,
             f"{PREFIX}mean": 0.5,
         }
@@ -82,6 +81,15 @@ def test_clients_that_could_not_be_evaluated_are_left_out_of_the_spread():
     assert accuracy_spread(np.array([0.25, np.nan, 0.75])) == accuracy_spread(np.array([0.25, 0.75]))
     assert accuracy_spread(np.array([np.nan])) == {}
     assert accuracy_spread(np.array([])) == {}
+
+
+def test_quarters_are_of_clients_by_their_number_of_examples():
+    values = np.array([0.9, 0.1, 0.2, np.nan, 0.4, 0.3, 0.8, 0.6, 0.5])
+    sizes = np.array([80, 1, 2, 9, 20, 10, 70, 50, 40])
+    assert by_size(values, sizes, name="a") == pytest.approx(
+        {"a_quarter1": 0.15, "a_quarter2": 0.35, "a_quarter3": 0.55, "a_quarter4": 0.85}
+    )
+    assert by_size(values[:3], sizes[:3], name="a") == {}
 
 
 class Views(nn.Module):

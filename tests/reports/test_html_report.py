@@ -78,7 +78,7 @@ def test_unlike_runs_are_in_panels_of_their_own_and_the_page_says_why(page):
 
 
 def test_the_answer_names_every_epsilon_and_what_it_costs(page, sweep):
-    answer = re.search(r'<p class="answer">(.*?)</p>', page.read_text(), re.DOTALL)[1]
+    answer = re.search(r'<div class="answer">(.*?)</div>', page.read_text(), re.DOTALL)[1]
     (panel,) = panels(sweep)
     for setting in panel.settings:
         if setting.label in panel.front or setting.epsilon is None:
@@ -92,9 +92,9 @@ def test_the_answer_names_every_epsilon_and_what_it_costs(page, sweep):
 def test_the_answer_says_which_costs_are_more_than_luck():
     p_values = {"epsilon 1": 0.01, "epsilon 4": 0.2, "epsilon 8": None}
     costs = {label: SimpleNamespace(p_holm=p) for label, p in p_values.items()}
-    assert "significant: only at epsilon 1;" in significance(costs)
-    assert "significant: none;" in significance({"epsilon 4": costs["epsilon 4"]})
-    assert "significant: each;" in significance({"epsilon 1": costs["epsilon 1"]})
+    assert "Significant cost: only at epsilon 1 (" in significance(costs)
+    assert "Significant cost: none (" in significance({"epsilon 4": costs["epsilon 4"]})
+    assert "Significant cost: each (" in significance({"epsilon 1": costs["epsilon 1"]})
     assert significance({"epsilon 8": costs["epsilon 8"]}) == ""
 
 
@@ -152,15 +152,23 @@ def test_links_lead_from_the_page_to_the_run_folders(digits_sweep, sweep, tmp_pa
     assert all((tmp_path / "deep" / link / "run.json").exists() for link in links)
 
 
-@pytest.mark.parametrize("name", [name for name in fedpriv.report.FIGURES if name != "client_clip_rate"])
+@pytest.mark.parametrize("name", fedpriv.report.FIGURES)
 def test_every_figure_is_a_chart_for_notebooks(sweep, name):
     assert fedpriv.report.figure(name, sweep).to_dict()["layer"]
 
 
-def test_where_no_update_is_clipped_there_is_no_clip_rate(sweep):
-    assert all(run.rounds["diagnostic_clipped"].null_count == run.rounds.num_rows for run in sweep)
+def test_the_clip_rate_is_of_what_is_clipped(digits_sweep, sweep):
+    found = {run.guarantee["unit"]: run for run in find_runs([digits_sweep]) if run.guarantee is not None}
+    assert "share of gradients clipped" in json.dumps(fedpriv.report.figure("client_clip_rate", sweep).to_dict())
+    assert "share of updates clipped" in json.dumps(
+        fedpriv.report.figure("client_clip_rate", [found["client"]]).to_dict()
+    )
+
+
+def test_where_nothing_is_clipped_there_is_no_clip_rate(sweep):
+    plain = [run for run in sweep if run.config["privacy"]["mechanism"] == "none"]
     with pytest.raises(InputError, match="nothing to draw"):
-        fedpriv.report.figure("client_clip_rate", sweep)
+        fedpriv.report.figure("client_clip_rate", plain)
 
 
 def test_a_figure_of_unlike_runs_is_a_chart_for_each_group(digits_sweep):
@@ -182,11 +190,10 @@ def test_thinned_keeps_both_ends_and_order():
 
 
 def test_cells_do_nothing_in_spreadsheets_and_markdown():
-    table = Table(
-        key="t", caption="", columns=["a", "b"], rows=[["=cmd()", "-0.25"], ["x|y", "<b>"]], numbers=frozenset("b")
-    )
-    assert table.csv() == "a,b\n'=cmd(),-0.25\nx|y,<b>\n"
-    assert table.markdown() == "| a | b |\n| --- | ---: |\n| =cmd() | -0.25 |\n| x\\|y | &lt;b&gt; |\n"
+    rows = [["=cmd()", "-0.25"], ["x|y", "-0.1 to 0.2"]]
+    table = Table(key="t", caption="", columns=["a", "b"], rows=rows, numbers=frozenset("b"))
+    assert table.csv() == "a,b\n'=cmd(),-0.25\nx|y,-0.1 to 0.2\n"
+    assert table.markdown() == "| a | b |\n| --- | ---: |\n| =cmd() | -0.25 |\n| x\\|y | -0.1 to 0.2 |\n"
 
 
 def test_the_notebook_example_of_the_page_runs(digits_sweep, tmp_path, monkeypatch):

@@ -196,8 +196,13 @@ def test_a_run_whose_tables_are_damaged_or_tell_of_less_is_listed_and_the_rest_i
     table = pq.read_table(doctored)
     column = table.column_names.index("epsilon")
     pq.write_table(table.set_column(column, "epsilon", pa.array([0.01] * table.num_rows)), doctored)
+    claimed = private[2].path / "run.json"
+    record = json.loads(claimed.read_text())
+    record["metrics"]["test_accuracy"] += 0.01
+    claimed.write_text(json.dumps(record))
     found = find_runs([folder])
     reasons = {other.path: other.reason for other in found.others}
+    assert "test_accuracy is not that of the last test" in reasons[claimed.parent]
     assert "cannot be read" in reasons[private[0].path]
     assert "less epsilon than the ledger" in reasons[private[1].path]
     assert len(found) >= 2

@@ -21,8 +21,7 @@ OTHER = {
 def test_what_is_unlike_is_told_and_stands_apart(new_run, name):
     alike, other = [new_run({"seed": seed}) for seed in (0, 1)], new_run(**OTHER[name])
     warnings = differences([*alike, other])
-    told = ["unit", "sampling"] if name == "unit" else [name]  # clients are sampled, not examples
-    assert [warning.partition(" differs")[0] for warning in warnings] == told
+    assert [warning.partition(" differs")[0] for warning in warnings] == [name]
     assert "(2)" in warnings[0]
     groups = comparable([*alike, other])
     assert [group.runs for group in groups] == [tuple(alike), (other,)]

@@ -18,7 +18,7 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
 from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
-from fedpriv.evaluation import baseline, evaluate_global, in_channels_last, spread
+from fedpriv.evaluation import baseline, by_size, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.elsewhere import Elsewhere, make_app_alike
 from fedpriv.experiment.nodes import make_app
@@ -465,7 +465,9 @@ class Attempt:
             holders = clients[sizes[clients] > 0]
             if len(holders):
                 measured = self.algorithm.evaluate_clients(grid, self.state, holders)
-                found |= spread(measured.get(headline, np.zeros(0)), name=name)
+                values = measured.get(headline, np.zeros(0))
+                found |= spread(values, name=name)
+                found |= by_size(values, sizes[holders], name=name) if len(values) else {}
         return found
 
     def _stop(self, status: str, error: str | None) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from .settings import Seeds, Setting, averaged, coarsest, flat
-from .statistics import Difference, holm, mean_interval, paired_difference
+from .settings import SOLVED_BY, Seeds, Setting, averaged, coarsest, flat, without_noise, without_privacy
+from .statistics import Difference, adjusted_p_values, mean_interval, paired_difference
 
 Baseline = Literal["without privacy", "clipped, without noise"]
 # The keys in which a private setting may differ from its baseline: what is tuned need not be best for both.
 _DIFFER: Mapping[Baseline, tuple[str, ...]] = {
-    "without privacy": ("privacy.", "training.", "strategy."),
+    "without privacy": SOLVED_BY,
     "clipped, without noise": (
         "privacy.epsilon",
         "privacy.noise_multiplier",
@@ -65,11 +65,8 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
         for kind in _DIFFER
         if (baseline := best.get((kind, _but_for(kind, setting)))) is not None
     ]
-    tested = [n for n, cost in enumerate(costs) if cost.difference is not None and cost.difference.p_value is not None]
-    adjusted = holm([costs[n].difference.p_value for n in tested])  # type: ignore[union-attr, misc]
-    for n, p_value in zip(tested, adjusted, strict=True):
-        costs[n] = replace(costs[n], p_holm=p_value)
-    return costs
+    adjusted = adjusted_p_values([cost.difference for cost in costs])
+    return [replace(cost, p_holm=p_value) for cost, p_value in zip(costs, adjusted, strict=True)]
 
 
 def difference(a: Setting, b: Setting, *, metric: str) -> Difference | None:
@@ -98,13 +95,10 @@ def _alike(mine: Seeds, theirs: Seeds) -> bool:
 
 
 def _kind(setting: Setting) -> Baseline | None:
-    config = flat(setting.runs[0].config)
-    if setting.epsilon is not None:
+    run = setting.runs[0]
+    if setting.epsilon is not None or not without_noise(run):
         return None
-    if config.get("privacy.mechanism") == "none":
-        return "without privacy"
-    noiseless = config.get("privacy.epsilon") == math.inf or config.get("privacy.noise_multiplier") == 0
-    return "clipped, without noise" if noiseless else None
+    return "without privacy" if without_privacy(run) else "clipped, without noise"
 
 
 def _utility(setting: Setting) -> float:

@@ -1,5 +1,6 @@
 """From paths to runs: those that ended and hold together are read, all others are listed with the reason."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -110,7 +111,19 @@ def _tables_damage(run: Run) -> str | None:
     told = run.rounds["epsilon"].to_pylist() if "epsilon" in run.rounds.column_names else []
     if run.epsilon is not None and told and (told[-1] is None or told[-1] < run.epsilon * (1 - _ROUNDING)):
         return "rounds.parquet tells of less epsilon than the ledger holds"
+    for name, stated in run.record.metrics.items():
+        if name.startswith("test_") and name in run.rounds.column_names:
+            tested = [value for value in run.rounds[name].to_pylist() if value is not None]
+            if not tested or not _same(tested[-1], stated):
+                return f"run.json's {name} is not that of the last test in rounds.parquet"
     return None
+
+
+def _same(tested: float, stated: float | None) -> bool:
+    """In run.json what is not finite is null."""
+    if stated is None or not math.isfinite(tested):
+        return stated is None and not math.isfinite(tested)
+    return math.isclose(tested, stated, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
 
 
 def _config(path: Path) -> Mapping[str, Any]:

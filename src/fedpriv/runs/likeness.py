@@ -116,7 +116,7 @@ def _stated(guarantee: Mapping[str, Any]) -> dict[str, str]:
         "trust model": guarantee["trust_model"],
         "accountant": f"{guarantee['accountant']} ({guarantee['accountant_version']})",
         "sampling": f"{drawn['kind']} of {drawn['of']}"
-        + (f", cohorts {cohorts['kind']}" if guarantee["unit"] == "example" else ""),
+        + (f", cohorts {cohorts['kind']}" if drawn["of"].startswith("examples") else ""),
     }
 
 
@@ -140,14 +140,21 @@ def _data(run: Run) -> dict[str, Any]:
 
 
 def _contents(runs: Sequence[Run]) -> dict[Run, str]:
-    """The fingerprints of runs that should have met the same data and division, but did not."""
+    """Of runs that should have met the same data and division, but did not: which they met, in the order of runs.
+
+    Of each data seed by itself, so that all seeds of one state of the data are the same version.
+    """
     met: dict[str, list[Run]] = {}
     for run in runs:
         if _fingerprint(run):
             division = {key: run.config.get(key) for key in ("partition", "split")}
             met.setdefault(json.dumps([_data(run), division, seeds_of(run)[0]], default=str), []).append(run)
-    unlike = [group for group in met.values() if len({_fingerprint(run) for run in group}) > 1]
-    return {run: _fingerprint(run)[:12] for group in unlike for run in group}
+    found: dict[Run, str] = {}
+    for group in met.values():
+        versions = list(dict.fromkeys(_fingerprint(run) for run in group))
+        if len(versions) > 1:
+            found |= {run: f"version {versions.index(_fingerprint(run)) + 1}" for run in group}
+    return found
 
 
 def _fingerprint(run: Run) -> str:

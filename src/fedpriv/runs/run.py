@@ -6,6 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from fedpriv.accounting.ledger import LedgerTables, compositions
+from fedpriv.accounting.release import Composition
+from fedpriv.records.hashchain import read_chain
+from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord
 from fedpriv.records.tables import read_table
 
@@ -55,6 +59,16 @@ class Run:
     def higher_is_better(self) -> bool:
         """Which way the headline metric is good."""
         return bool(self.record.extra.get("task", {}).get("higher_is_better", True))
+
+    def released(self) -> dict[int, Composition]:
+        """Participant -> what the ledger holds of it, of the unit that the guarantee speaks of.
+
+        Raises:
+            DamagedRunError: the ledger cannot be read.
+        """
+        mark, unit = self.record.ledger, (self.guarantee or {}).get("unit")
+        lines = read_chain(RunFolder(self.path).ledger, trusted_count=mark.count, trusted_head=mark.head, exact=True)
+        return compositions(entry for entry in LedgerTables().entries(lines) if entry.unit == unit)
 
     @cached_property
     def rounds(self) -> "pa.Table":

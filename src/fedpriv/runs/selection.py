@@ -4,13 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from fedpriv.accounting.accountants import Composition
-from fedpriv.accounting.ledger import LedgerTables, compositions
 from fedpriv.accounting.printed import rounded_up, upwards
 from fedpriv.accounting.selection import all_together, repeat_and_select
 from fedpriv.errors import FedprivError
-from fedpriv.records.hashchain import read_chain
-from fedpriv.records.run_folder import RunFolder
 
 from .run import Run
 
@@ -98,17 +94,10 @@ def _cost(tries: Sequence[Run], delta: float) -> tuple[float | None, float | Non
         return None, None, "the runs differ in privacy unit or neighbouring relation"
     relation = stated.pop()[1]
     try:
-        released = [_released(run) for run in tries]
+        released = [list(run.released().values()) for run in tries]
         repeated = repeat_and_select(released, repetitions=float(len(tries)), delta=delta, relation=relation)
         composed = all_together(released, delta=delta, relation=relation)
     except FedprivError as error:
         return None, None, str(error).rstrip(".")
     refused = "Rényi DP has no finite bound for so little noise" if repeated is None and composed is None else None
     return (repeated.value if repeated else None), (composed.value if composed else None), refused
-
-
-def _released(run: Run) -> list[Composition]:
-    """What the run's ledger holds of each participant."""
-    mark = run.record.ledger
-    lines = read_chain(RunFolder(run.path).ledger, trusted_count=mark.count, trusted_head=mark.head, exact=True)
-    return list(compositions(LedgerTables().entries(lines)).values())

@@ -13,6 +13,8 @@ PURPOSES = ("data", "sampling", "model", "noise")
 # What may differ between two runs of one result.
 WITHOUT_EFFECT = frozenset(("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking"))
 _SEEDS = frozenset(("seed", "seeds"))
+SOLVED_BY = ("privacy.", "training.", "tuning.", "strategy.")
+"""Keys of how a problem is solved."""
 _NOT_SAID = WITHOUT_EFFECT | _SEEDS
 # The key of a group that says which choice was made; its other keys are the choice's own.
 _CHOICE = {"privacy": "privacy.mechanism", "sampling": "sampling.kind", "strategy": "strategy.algorithm"}
@@ -72,19 +74,24 @@ Seeds = tuple[Any, ...]
 """Of data, sampling, model and noise; that of the noise is None where none is added."""
 
 
+def without_privacy(run: Run) -> bool:
+    """Whether nothing was clipped or noised (``privacy=none``)."""
+    return (run.config.get("privacy") or {}).get("mechanism") == "none"
+
+
+def without_noise(run: Run) -> bool:
+    """Whether the config asks for no noise: without privacy, or clipping alone."""
+    privacy = run.config.get("privacy") or {}
+    return without_privacy(run) or privacy.get("epsilon") == math.inf or privacy.get("noise_multiplier") == 0
+
+
 def seeds_of(run: Run) -> Seeds:
     """The seeds that decided a run."""
     config, own = run.config, run.config.get("seeds") or {}
-    privacy = config.get("privacy") or {}
-    noiseless = (
-        privacy.get("mechanism") == "none"
-        or privacy.get("epsilon") == float("inf")
-        or privacy.get("noise_multiplier") == 0
-    )
     found = [config["seed"] if own.get(purpose) is None else own[purpose] for purpose in PURPOSES]
     if found[-1] == "secret":
         found[-1] = f"secret of {run.record.run_id}"  # nobody else's
-    return (*found[:-1], None if noiseless else found[-1])
+    return (*found[:-1], None if without_noise(run) else found[-1])
 
 
 def coarsest(seeds: Iterable[Seeds]) -> int | None:
@@ -104,6 +111,12 @@ def averaged(values: Iterable[tuple[Seeds, float]], *, by: int | None) -> dict[A
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of everything that changes a result, seeds apart; lists and empty mappings are values."""
     return dict(_leaves({key: value for key, value in config.items() if key not in _NOT_SAID}, ""))
+
+
+def problem(run: Run) -> str:
+    """What is learned from which clients: all of a config that privacy, training and strategy do not say."""
+    said = {key: value for key, value in flat(run.config).items() if not key.startswith(SOLVED_BY)}
+    return json.dumps(said, sort_keys=True, default=str)
 
 
 def swept_keys(runs: Iterable[Run]) -> list[str]:

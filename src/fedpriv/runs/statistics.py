@@ -75,6 +75,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def adjusted_p_values(differences: Sequence[Difference | None]) -> list[float | None]:
+    """Of each its p-value, adjusted for all that were tested here; None where nothing was."""
+    tested = [d.p_value for d in differences if d is not None and d.p_value is not None]
+    adjusted = iter(holm(tested))
+    return [None if d is None or d.p_value is None else next(adjusted) for d in differences]
+
+
 def pareto_front(points: Sequence[tuple[float | None, float | None]], *, higher_is_better: bool) -> list[int]:
     """Indices of the (epsilon, value) points that no other beats, by growing epsilon.
 

@@ -10,7 +10,7 @@ from .cost import difference
 from .likeness import differences
 from .runs import Runs
 from .settings import Setting, flat, labels, settings, swept_keys
-from .statistics import Difference, holm
+from .statistics import Difference, adjusted_p_values
 
 _Row = tuple[Setting | None, Setting | None]
 
@@ -76,6 +76,7 @@ def versus(a: Runs, b: Runs) -> Versus:
         )
         for n, row in enumerate(rows)
     ]
+    adjusted = adjusted_p_values([pairing.difference for pairing in pairings])
     return Versus(
         a=a,
         b=b,
@@ -84,7 +85,7 @@ def versus(a: Runs, b: Runs) -> Versus:
             for key in swept_keys((*a, *b))
             if _values(a, key) != _values(b, key)
         },
-        pairings=_adjusted(pairings),
+        pairings=tuple(replace(p, p_holm=p_value) for p, p_value in zip(pairings, adjusted, strict=True)),
         warnings=tuple(differences((*a, *b))),
     )
 
@@ -114,15 +115,6 @@ def _difference(a: Setting | None, b: Setting | None) -> Difference | None:
     if a is None or b is None or a.runs[0].headline != b.runs[0].headline:
         return None
     return difference(b, a, metric=a.runs[0].headline)
-
-
-def _adjusted(pairings: Sequence[Pairing]) -> tuple[Pairing, ...]:
-    p_values = [None if p.difference is None else p.difference.p_value for p in pairings]
-    adjusted = iter(holm([p_value for p_value in p_values if p_value is not None]))
-    return tuple(
-        pairing if p_value is None else replace(pairing, p_holm=next(adjusted))
-        for pairing, p_value in zip(pairings, p_values, strict=True)
-    )
 
 
 def _values(runs: Runs, key: str) -> tuple[Any, ...]:

@@ -14,8 +14,9 @@ from .panels import Panel, Setting
 from .tables import Table
 
 _MOST_SETTINGS = 8
+_CLIPPED = {"gradients": "diagnostic_clipped_examples", "updates": "diagnostic_clipped"}
 _DECILES = np.arange(0, 101, 10)
-_SAVED = {"min": 0, "p10": 10, "median": 50, "p90": 90, "max": 100}
+_SAVED = {"min": 0, "median": 50, "max": 100} | {f"p{n}": n for n in range(10, 100, 10) if n != 50}
 """Quantiles over clients that `run.json` holds of each client's metrics."""
 _QUARTERS = ("fewest examples", "second quarter", "third quarter", "most examples")
 
@@ -32,14 +33,16 @@ def client_metric(panel: Panel) -> alt.LayerChart | None:
             known = [value for run in setting.runs if (value := run.record.metrics.get(f"{name}_{key}")) is not None]
             if known:
                 found[percent] = float(np.mean(known))
-        return found
+        return dict(sorted(found.items()))
 
     return _by_decile(panel, quantiles, title=f"client's {panel.metric.removeprefix('test ')}")
 
 
 def client_clip_rate(panel: Panel) -> alt.LayerChart | None:
     """Deciles over clients of the share of what was clipped, averaged over a client's rounds."""
-    return _by_decile(panel, lambda setting: _deciles(setting, clip_rates), title="share clipped", domain=(0, 1))
+    clipped = dict.fromkeys(found[0] for run in panel.runs if (found := _clipped(run)) is not None)
+    title = f"share of {' or '.join(clipped)} clipped"
+    return _by_decile(panel, lambda setting: _deciles(setting, clip_rates), title=title, domain=(0, 1))
 
 
 def client_epsilon(panel: Panel) -> alt.LayerChart | None:
@@ -49,7 +52,8 @@ def client_epsilon(panel: Panel) -> alt.LayerChart | None:
 
 def size_table(panel: Panel) -> Table:
     """Clients in four groups by their number of examples: what each clips, learns and pays, over seeds."""
-    columns = ["setting", "clients", "examples a client", "share clipped", "train loss", "epsilon, at most"]
+    metric = f"client's {panel.metric.removeprefix('test ')}"
+    columns = ["setting", "clients", "examples a client", "share clipped", "train loss", metric, "epsilon, at most"]
     rows = []
     for setting in shown(panel):
         quarters = [found for run in setting.runs if (found := _quarters(run)) is not None]
@@ -62,7 +66,7 @@ def size_table(panel: Panel) -> Table:
                 [
                     setting.label,
                     name,
-                    *(_average(row[key] for row in mine) for key in ("examples", "clipped", "train_loss")),
+                    *(_average(row[key] for row in mine) for key in ("examples", "clipped", "train_loss", "metric")),
                     bound(max(epsilons), 4) if epsilons else "",
                 ]
             )
@@ -71,7 +75,7 @@ def size_table(panel: Panel) -> Table:
     return Table(
         key=f"clients_by_size{panel.key}",
         caption="Clients in quarters by their number of examples: means over clients and seeds. Diagnostics, but for "
-        "epsilon.",
+        f"epsilon; {metric}: the final model on their own training data.",
         columns=columns,
         rows=rows,
         numbers=frozenset(columns[2:]),
@@ -84,13 +88,17 @@ def _average(values: Iterable[float | None]) -> str:
 
 
 def clip_rates(run: Any) -> Values | None:
-    """Mean share clipped of each client that took part; None where no updates are clipped."""
+    """Mean share clipped of each client that took part; None where nothing is clipped."""
     found = _clipped(run)
-    return None if found is None else found[1]
+    return None if found is None else found[1][1]
 
 
-def _clipped(run: Any) -> tuple[Values, Values] | None:
-    return _mean_by_client(run, "diagnostic_clipped") if run.config["privacy"]["mechanism"] == "central" else None
+def _clipped(run: Any) -> tuple[str, tuple[Values, Values]] | None:
+    """What is clipped, with each client's mean share of it: gradients of examples, or whole updates."""
+    for what, column in _CLIPPED.items():
+        if (found := _mean_by_client(run, column)) is not None:
+            return what, found
+    return None
 
 
 def _epsilons(run: Any) -> Values | None:
@@ -127,16 +135,18 @@ def _quarters(run: Any) -> list[dict[str, Any]] | None:
         return None
     ids, examples = sizes
     order = np.argsort(examples, kind="stable")
-    epsilons = client_epsilons(run) or {}
+    epsilons, clipped = client_epsilons(run) or {}, _clipped(run)
+    headline = run.headline.removeprefix("test_")
     columns = {
-        "clipped": _clipped(run),
+        "clipped": clipped and clipped[1],
         "train_loss": _mean_by_client(run, "diagnostic_loss"),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for members in np.array_split(order, len(_QUARTERS)):
         chosen = ids[members]
         mine = [epsilons[client] for client in chosen.tolist() if client in epsilons]
         row: dict[str, Any] = {
+            "metric": run.record.metrics.get(f"diagnostic_client_{headline}_quarter{len(rows) + 1}"),
             "clients": len(members),
             "examples": float(examples[members].mean()) if len(members) else None,
             "epsilon": max(mine) if mine else None,

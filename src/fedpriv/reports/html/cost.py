@@ -1,6 +1,9 @@
 """What privacy costs: every setting against the same without privacy, as a table and in a sentence."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -28,7 +31,7 @@ def cost_table(panel: Panel) -> Table:
     ]
     columns = [*(["setting"] if several else []), "epsilon", "seeds", f"mean {panel.metric}", "95 % interval", *against]
     constants = any(run.baseline is not None for run in panel.runs)
-    columns += ["above the best constant answer"] if constants else []
+    columns += ["better than the best constant answer by"] if constants else []
     rows = []
     for setting in panel.settings:
         row = [*([setting.series] if several else []), _budget(setting), str(setting.seeds)]
@@ -40,38 +43,91 @@ def cost_table(panel: Panel) -> Table:
     return Table(
         key=f"cost_of_privacy{panel.key}",
         caption="The cost of privacy: mean differences over the seeds that two settings share, with a paired t test "
-        "(two-sided; by Holm: p adjusted for all tests in this table). Intervals speak of the seeds that vary, of "
-        "nothing else.",
+        "(two-sided; by Holm: p adjusted for all tests in this table, which intervals are not). Intervals speak of the "
+        f"seeds that vary{_varied(panel)}, of nothing else. The baseline without privacy is the best at hand of the "
+        "same problem: a choice made by looking, which makes privacy look a little dearer.",
         columns=columns,
         rows=rows,
         numbers=frozenset(columns) - {"setting"},
     )
 
 
-def sentence(panel: Panel) -> str:
-    """The answer of one panel: what each epsilon on the front reaches, and what it costs."""
+@final
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one panel comes to.
+
+    Attributes:
+        lead: one sentence.
+        points: what each epsilon on the front reaches and costs, then what is reached without a guarantee.
+        note: how sure that is.
+    """
+
+    lead: str
+    points: tuple[str, ...]
+    note: str
+
+
+def answer(panel: Panel) -> Answer:
+    """What each epsilon on the front reaches, and what it costs."""
     name = panel.metric.capitalize()
     measured = [setting for setting in panel.settings if setting.interval is not None]
     if not measured:
-        return f"{name} was not measured in these runs."
+        return Answer(lead=f"{name} was not measured in these runs.", points=(), note="")
     private = thinned([s for s in measured if s.epsilon is not None and s.label in panel.front], _MOST_SAID)
-    said = [*private, *panel.baselines]
-    reached = listed([f"{_mean(s)} {'with' if s.epsilon is None else 'at'} {s.label}" for s in said])
-    sure = _sureness(measured)
-    if not private:
-        return f"{name} is {reached}; none of these runs has a guarantee. {sure}"
     costs = _costs(panel)
-    sign = -1 if panel.higher_is_better else 1
-    for kind, without in _KINDS.items():
-        known = {s.label: cost for s in private if (cost := costs.get((s.label, kind))) and cost.difference}
-        if len(known) == len(private):
-            means = [cost.difference.interval.mean for cost in known.values() if cost.difference]
-            lost = listed([f"{sign * mean:z.3f}" for mean in means])
-            what = "privacy costs" if without == NO_PRIVACY else "noise alone costs"
-            return f"{name} is {reached}; so {what} {lost}{significance(known)}. {sure}"
-    return (
-        f"{name} is {reached}. {sure} What privacy costs is not known: not all have a run without it that is like them."
-    )
+    points = [f"{s.label}: {_mean(s)}{_price(s, costs, panel)}" for s in private]
+    points += [f"{s.label}: {_mean(s)}" for s in panel.baselines]
+    note = _sureness(measured)
+    if not private:
+        return Answer(lead="None of these runs has a guarantee.", points=tuple(points), note=note)
+    priced = [s for s in private if _baseline(s, costs)]
+    if not priced:
+        lead = f"{name} by epsilon. What privacy costs is not known: none has a run without it that is like it."
+        return Answer(lead=lead, points=tuple(points), note=note)
+    least, most = priced[0], priced[-1]
+    if least is most:
+        lead = f"{name} is {_short(least)} at {least.label}{_lost(least, costs, panel)}."
+    else:
+        lead = (
+            f"From {least.label} to {most.label}, {panel.metric} goes from {_short(least)} to {_short(most)}"
+            f"{_lost(most, costs, panel)}."
+        )
+    tested = {s.label: cost for s in private if (cost := _baseline(s, costs)) is not None}
+    return Answer(lead=lead, points=tuple(points), note=f"{note}{significance(tested)}")
+
+
+def _baseline(setting: Setting, costs: "Mapping[tuple[str, str], Cost]") -> Cost | None:
+    """What it is compared with first: without privacy, or else without noise."""
+    found = (costs.get((setting.label, kind)) for kind in _KINDS)
+    return next((cost for cost in found if cost is not None and cost.difference is not None), None)
+
+
+def _price(setting: Setting, costs: "Mapping[tuple[str, str], Cost]", panel: Panel) -> str:
+    cost = _baseline(setting, costs)
+    if cost is None or cost.difference is None:
+        return "; its cost is not known: no run without privacy is like it"
+    what = "privacy costs" if _KINDS[cost.kind] == NO_PRIVACY else "noise costs"
+    return f"; {what} {_worse(cost, panel)}"
+
+
+def _lost(setting: Setting, costs: "Mapping[tuple[str, str], Cost]", panel: Panel) -> str:
+    cost = _baseline(setting, costs)
+    if cost is None or cost.difference is None:
+        return ""
+    than = "without privacy" if _KINDS[cost.kind] == NO_PRIVACY else "without noise"
+    worse = _worse(cost, panel)
+    return f", {worse.removeprefix('-')} {'better' if worse.startswith('-') else 'worse'} than {than}"
+
+
+def _worse(cost: Cost, panel: Panel) -> str:
+    """By how much it is worse than its baseline; negative where it is better."""
+    mean = cost.difference.interval.mean if cost.difference else math.nan
+    return f"{(-mean if panel.higher_is_better else mean):z.3f}"
+
+
+def _short(setting: Setting) -> str:
+    return f"{setting.interval.mean:.3f}" if setting.interval else "not measured"
 
 
 def _costs(panel: Panel) -> Mapping[tuple[str, str], Cost]:
@@ -94,18 +150,17 @@ def significance(costs: Mapping[str, Cost]) -> str:
         return ""
     sure = [label for label, cost in costs.items() if cost.p_holm is not None and cost.p_holm < _SURE]
     which = "each" if len(sure) == len(costs) else "none" if not sure else f"only at {listed(sure)}"
-    return f" (significant: {which}; paired t test, p below {_SURE}, adjusted for all tests here)"
+    return f" Significant cost: {which} (paired t test, p below {_SURE}, adjusted by Holm for all tests here)."
 
 
 def _sureness(settings: list[Setting]) -> str:
     seeds = {setting.seeds for setting in settings}
     if max(seeds) == 1:
         return "There is one seed of each, so nothing says how sure that is."
-    return (
-        f"In brackets: 95 % intervals over {min(seeds)} to {max(seeds)} seeds."
-        if len(seeds) > 1
-        else (f"In brackets: 95 % intervals over {max(seeds)} seeds.")
-    )
+    alone = "; settings with one seed have none" if 1 in seeds else ""
+    several = sorted(seeds - {1})
+    counted = f"{several[0]}" if len(several) == 1 else f"{several[0]} to {several[-1]}"
+    return f"In brackets: 95 % intervals over {counted} seeds, each by itself{alone}."
 
 
 def _mean(setting: Setting) -> str:
@@ -121,6 +176,13 @@ def _budget(setting: Setting) -> str:
     return setting.budget if setting.epsilon is None else bound(setting.epsilon, 5)
 
 
+def _varied(panel: Panel) -> str:
+    varied = dict.fromkeys(purpose for setting in panel.settings for purpose in setting.grouped.varied)
+    return f" ({', '.join(varied)})" if varied else ""
+
+
 def _above_constant(setting: Setting) -> float | None:
+    """By how much it is better; negative where a constant answer is."""
     above = [run.value - run.baseline for run in setting.runs if run.value is not None and run.baseline is not None]
-    return float(np.mean(above)) if above else None
+    sign = 1 if setting.runs[0].higher_is_better else -1
+    return sign * float(np.mean(above)) if above else None

@@ -7,10 +7,10 @@ from typing import Any
 import altair as alt
 
 from .colours import hues
-from .numbers import is_share, possible
+from .numbers import is_share, metric, possible
 from .panels import Panel, Setting, thinned
 from .rounds import by_round
-from .scales import value_scale
+from .scales import value_scale, within
 
 _MOST_CURVES = 8
 """Settings in one figure: more colours are not told apart."""
@@ -61,6 +61,8 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
     )
     clear = alt.condition(toggled, alt.value(1), alt.value(0.08))
     scale = alt.Scale(zero=True, padding=0) if bound else _scale(rows, column)
+    for point in [] if bound else rows:
+        point |= {key: within(point[key], scale) for key in ("mean", "low", "high")}
     y = alt.Y("mean:Q", title=title, scale=scale, axis=alt.Axis(format="~g"))
     ribbon = chart.mark_area(clip=True).encode(
         y=alt.Y("low:Q", title=title), y2="high:Q", opacity=alt.condition(toggled, alt.value(0.16), alt.value(0.02))
@@ -71,7 +73,7 @@ def _curves(panel: Panel, *, column: str, title: str) -> alt.LayerChart | None:
     )
     # Written out, since Vega-Lite looks for the row in the wrong place where the nearest point is taken.
     row = "(datum.datum || datum)"
-    told = {"setting": f"{row}.setting", "round": f"{row}.round", title: f"format({row}.mean, '.4f')"}
+    told = {"setting": f"{row}.setting", "round": f"{row}.round", title: f"{row}.told"}
     told |= {} if bound else {"95 % interval": f"{row}.interval"}
     told |= {"seeds": f"{row}.seeds"}
     written = ", ".join(f"{json.dumps(key)}: {value}" for key, value in told.items())
@@ -104,7 +106,8 @@ def _row(setting: Setting, point: Mapping[str, Any], column: str) -> dict[str, A
     return {
         "setting": setting.label,
         "private": setting.epsilon is not None,
-        "interval": "one seed: none" if low is None else f"{low:.4f} to {high:.4f}",
+        "interval": "one seed: none" if low is None else f"{metric(low)} to {metric(high)}",
+        "told": metric(point["mean"]),
         **point,
         "low": possible(low, metric=column),
         "high": possible(high, metric=column),

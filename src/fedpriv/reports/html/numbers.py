@@ -7,6 +7,7 @@ from fedpriv.accounting.printed import upwards
 from fedpriv.runs.settings import in_words
 from fedpriv.runs.statistics import Interval
 
+_HUGE = 1e6  # as the loss of what diverged
 _SHARES = ("accuracy", "auroc", "c_index")
 
 
@@ -14,7 +15,7 @@ def in_brackets(interval: Interval | None) -> str:
     """The interval's ends; nothing where one seed gives none."""
     if interval is None or interval.low is None or interval.high is None:
         return ""
-    return f"{interval.low:.4f} to {interval.high:.4f}"
+    return f"{metric(interval.low)} to {metric(interval.high)}"
 
 
 def possible(value: float | None, *, metric: str) -> float | None:
@@ -28,13 +29,13 @@ def is_share(metric: str) -> bool:
 
 
 def metric(value: float | None) -> str:
-    """With four decimals; nothing where not measured."""
-    return "" if value is None else f"{value:.4f}"
+    """With four decimals, or four digits where it is huge; nothing where not measured."""
+    return "" if value is None else f"{value:.4f}" if abs(value) < _HUGE else f"{value:.4g}"
 
 
 def change(value: float | None) -> str:
     """A difference, signed."""
-    return "" if value is None else f"{value:+z.4f}"
+    return "" if value is None else f"{value:+z.4f}" if abs(value) < _HUGE else f"{value:+.4g}"
 
 
 def p_value(p: float | None) -> str:

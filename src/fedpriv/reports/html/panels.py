@@ -10,6 +10,7 @@ from fedpriv.accounting.printed import upwards
 from fedpriv.runs import Run
 from fedpriv.runs.likeness import comparable
 from fedpriv.runs.settings import Setting as Grouped
+from fedpriv.runs.settings import problem, without_noise, without_privacy
 from fedpriv.runs.settings import settings as grouped
 from fedpriv.runs.statistics import Interval, pareto_front
 
@@ -53,6 +54,11 @@ class Setting:
         return self.grouped.epsilon
 
     @cached_property
+    def problem(self) -> str:
+        """What may be compared: all but privacy, training and strategy."""
+        return problem(self.runs[0])
+
+    @cached_property
     def interval(self) -> Interval | None:
         """Of the headline metric over seeds."""
         return self.grouped.interval
@@ -87,10 +93,10 @@ class Panel:
 
     @cached_property
     def baselines(self) -> tuple[Setting, ...]:
-        """Of each kind of setting without an epsilon the best one."""
-        best: dict[str, Setting] = {}
+        """Of each problem and each kind of setting without an epsilon the best one."""
+        best: dict[tuple[str, str], Setting] = {}
         for setting in self.best_first(setting for setting in self.settings if setting.epsilon is None):
-            best.setdefault(setting.budget, setting)
+            best.setdefault((setting.problem, setting.budget), setting)
         return tuple(best.values())
 
     @property
@@ -107,11 +113,16 @@ class Panel:
 
     @cached_property
     def front(self) -> frozenset[str]:
-        """Labels of the settings on the Pareto front of epsilon and mean."""
-        points = [(s.epsilon, s.interval.mean if s.interval else None) for s in self.settings]
-        return frozenset(
-            self.settings[index].label for index in pareto_front(points, higher_is_better=self.higher_is_better)
-        )
+        """Labels of the settings on the Pareto front of epsilon, as it is said, and mean; each problem has its own."""
+        problems: dict[str, list[Setting]] = {}
+        for setting in self.settings:
+            problems.setdefault(setting.problem, []).append(setting)
+        found: set[str] = set()
+        for settings in problems.values():
+            points = [(_said(s.epsilon), s.interval.mean if s.interval else None) for s in settings]
+            front = pareto_front(points, higher_is_better=self.higher_is_better)
+            found.update(settings[index].label for index in front)
+        return frozenset(found)
 
 
 def panels(runs: Sequence[Run]) -> list[Panel]:
@@ -144,6 +155,11 @@ def each_setting(panels: Sequence[Panel]) -> Iterator[Setting]:
 def said(epsilon: float | None) -> str:
     """Epsilon in three digits, never below its value."""
     return "none" if epsilon is None else upwards(epsilon, 3)
+
+
+def _said(epsilon: float | None) -> float | None:
+    """So that targets met to the last digit or not quite are one epsilon."""
+    return None if epsilon is None else float(said(epsilon))
 
 
 def thinned(items: Sequence[T], most: int) -> Sequence[T]:
@@ -185,9 +201,6 @@ def _place(setting: Grouped) -> tuple[bool, float]:
 def _budget(setting: Grouped) -> str:
     if setting.epsilon is not None:
         return f"epsilon {said(setting.epsilon)}"
-    privacy = setting.runs[0].config.get("privacy") or {}
-    if privacy.get("mechanism") == "none":
+    if without_privacy(setting.runs[0]):
         return NO_PRIVACY
-    if privacy.get("epsilon") == float("inf") or privacy.get("noise_multiplier") == 0:
-        return NO_NOISE
-    return NO_CLAIM
+    return NO_NOISE if without_noise(setting.runs[0]) else NO_CLAIM

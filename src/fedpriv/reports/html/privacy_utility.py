@@ -1,7 +1,7 @@
 """The privacy-utility curve: what each epsilon reaches, with intervals over seeds, seeds and the Pareto front."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +9,7 @@ import altair as alt
 
 from .numbers import in_brackets, possible
 from .panels import APART, Panel, Setting, said
-from .scales import value_scale
+from .scales import ordinary, value_scale, within
 
 MOST_SERIES = 8
 """Series with a colour of their own in one figure."""
@@ -24,12 +24,13 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
 
     Runs without a guarantee have no epsilon: they stand apart, at a place of their own.
     """
-    settings = [setting for setting in panel.settings if setting.interval is not None]
+    settings = [setting for setting in panel.settings if setting.interval is not None and not outside(panel, setting)]
     if not settings:
         return None
     axis = _Axis(settings)
     means = [_mean(panel, setting, axis) for setting in settings]
-    seeds = [row for setting in settings for row in _seeds(panel, setting, axis)]
+    fits = _fits(panel)
+    seeds = [row for setting in settings for row in _seeds(panel, setting, axis) if fits(row["value"])]
     named = _named(panel, settings)
     for row in (*means, *seeds):
         row["series"] = row["series"] if row["series"] in named else OTHERS
@@ -40,7 +41,10 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
         scale=alt.Scale(type="log", domain=axis.domain, nice=False),
         axis=alt.Axis(values=axis.ticks, labelExpr=axis.labels, grid=False, labelOverlap=False),
     )
-    y = alt.Y("mean:Q", title=panel.metric, scale=_scale(means, seeds, panel.headline))
+    scale = _scale(means, seeds, panel.headline)
+    for row in means:
+        row |= {key: within(row[key], scale) for key in ("low", "high")}
+    y = alt.Y("mean:Q", title=panel.metric, scale=scale)
     # One series is said by the heading; more are named, and a click on a name singles it out.
     found = {row["series"] for row in means}
     domain = [*(series for series in named if series in found), *({OTHERS} & found)]
@@ -86,6 +90,15 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     drawn = [layer for layer in layers if layer.data.values]
     drawn[-1] = drawn[-1].add_params(toggled)
     return alt.layer(*drawn)
+
+
+def outside(panel: Panel, setting: Setting) -> bool:
+    """Whether its mean is so far off that the figure leaves it out: training diverged."""
+    return setting.interval is not None and not _fits(panel)(setting.interval.mean)
+
+
+def _fits(panel: Panel) -> Callable[[float], bool]:
+    return ordinary(run.value for run in panel.runs if run.value is not None)
 
 
 def _named(panel: Panel, settings: Sequence[Setting]) -> list[str]:
@@ -145,7 +158,8 @@ class _Axis:
 
 def _scale(means: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]], metric: str) -> alt.Scale:
     ends = [(row["value"], row["value"]) for row in seeds]
-    ends += [(row["low"], row["high"]) for row in means if row["low"] is not None]
+    fits = ordinary(row["value"] for row in seeds)
+    ends += [(row["low"], row["high"]) for row in means if row["low"] is not None and fits(row["high"] - row["low"])]
     return value_scale(ends, typical=[], metric=metric)
 
 

@@ -9,15 +9,17 @@ from typing import Any
 from fedpriv.errors import InputError
 from fedpriv.runs import Run, Runs
 from fedpriv.runs.likeness import differences
+from fedpriv.runs.settings import seeds_of
 
 from . import clients, curves
 from .best import best_run
-from .cost import cost_table, sentence
+from .cost import answer, cost_table
 from .exports import export_figures, export_tables, write
 from .figures import Drawn, draw, on_paper
 from .guarantees import guarantee_table, in_all_words
-from .panels import Panel, panels
-from .privacy_utility import MOST_SERIES
+from .numbers import listed
+from .panels import Panel, each_setting, panels
+from .privacy_utility import MOST_SERIES, outside
 from .rendering import render
 from .run_tables import (
     difference_table,
@@ -114,7 +116,7 @@ class _Report:
             "title": self.title or f"{', '.join(names[:3])}{', ...' * (len(names) > 3)}: privacy and utility",
             "summary": _summary(self.runs, self.panels),
             "contents": _CONTENTS,
-            "answer": [(panel.title if several else "", sentence(panel)) for panel in self.panels],
+            "answer": [(panel.title if several else "", answer(panel)) for panel in self.panels],
             "warnings": differences(self.runs.runs),
             "panels": [
                 {
@@ -174,7 +176,7 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         (
             "client_clip_rate",
             "Clip rate",
-            "Share of a client's updates that were clipped (client level).",
+            "Share of a client's gradients (example level) or updates (client level) that were clipped.",
         ),
         ("client_epsilon", "Epsilon by client", "From the ledger, by Rényi DP; the guarantee is their maximum."),
     ],
@@ -199,14 +201,16 @@ def _thinned(part: str, panel: Panel) -> str:
         said.append(f"{shown} of {len(panel.settings)} settings: the Pareto front and the best without a guarantee.")
     if most > curves.MOST_ROUNDS:
         said.append(f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly.")
+    if part == "answer" and (diverged := [s.label for s in panel.settings if outside(panel, s)]):
+        said.append(f"Far outside, and left out: {listed(diverged[:4])}{' and more' * (len(diverged) > 4)}.")
     if part == "answer" and len({setting.series for setting in panel.settings}) > MOST_SERIES:
         said.append("Only the best series have a colour; the others are points without a line.")
     return " ".join(said)
 
 
 def _summary(runs: Runs, panels: Sequence[Panel]) -> str:
-    settings = sum(len(panel.settings) for panel in panels)
-    seeds = len({run.record.seed for run in runs})
+    settings = len(list(each_setting(panels)))
+    seeds = len({seeds_of(run)[:-1] for run in runs})
     left_out = f"; {len(runs.others)} more are not reported (listed below)" if runs.others else ""
     return f"{_count(len(runs), 'run')}, {_count(settings, 'setting')}, {_count(seeds, 'seed')}{left_out}."
 

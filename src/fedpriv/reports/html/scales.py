@@ -1,6 +1,7 @@
 """How far an axis of measured values goes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 import altair as alt
@@ -8,10 +9,25 @@ import altair as alt
 from .numbers import is_share
 
 _ROOM = 0.04  # of the height, above and below
+_DIVERGED = 1e3
 _BEYOND = 2.0  # heights of a typical curve
 
 
 Ends = Sequence[tuple[float, float]]
+
+
+def ordinary(values: Iterable[float]) -> Callable[[float], bool]:
+    """Which values can stand in one figure: those that are not a thousand times as large as typical ones."""
+    sizes = [abs(value) for value in values]
+    most = _DIVERGED * median(sizes) if sizes else math.inf
+    return lambda value: most == 0 or abs(value) <= most
+
+
+def within(value: float | None, scale: alt.Scale) -> float | None:
+    """``value``, or not far outside of the scale: a path through 1e37 is none that a browser draws."""
+    low, high = scale.domain
+    room = high - low
+    return None if value is None else min(max(value, low - room), high + room)
 
 
 def value_scale(ends: Ends, *, typical: Ends, metric: str) -> alt.Scale:

@@ -52,12 +52,15 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
+_NUMBER = r"[-+]?[\d.,]+(e[-+]?\d+)?"
+
+
 def _text(cell: Cell) -> str:
     return cell.text if isinstance(cell, Link) else cell
 
 
 def _inert(text: str) -> str:
-    is_number = re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", text) is not None
+    is_number = re.fullmatch(rf"{_NUMBER}( to {_NUMBER})?", text) is not None
     return f"'{text}" if text[:1] in "=+-@\t\r" and text and not is_number else text
 
 

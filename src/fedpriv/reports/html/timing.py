@@ -27,7 +27,7 @@ def seconds(panel: Panel) -> alt.LayerChart | None:
         .mark_bar(cornerRadiusEnd=2)
         .encode(
             x=alt.X("seconds:Q", title="seconds a run (mean over seeds)", stack="zero"),
-            y=alt.Y("setting:N", title=None, sort=None, axis=alt.Axis(labelLimit=150, domain=False, ticks=False)),
+            y=alt.Y("setting:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, domain=False, ticks=False)),
             color=alt.Color("where:N", title=None, scale=where),
             tooltip=[
                 alt.Tooltip("setting:N"),
