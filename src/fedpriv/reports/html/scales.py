@@ -43,7 +43,8 @@ def value_scale(ends: Ends, *, typical: Ends, metric: str) -> alt.Scale:
         low = max(low, median(bottom for bottom, _ in typical) - height)
         high = min(high, median(top for _, top in typical) + height)
     room = _ROOM * (high - low or abs(high) or 1.0)
-    low, high = low - room, high + room
+    least = 0.0 if min(low for low, _ in ends) >= 0 else -math.inf
+    low, high = max(low - room, least), high + room
     if is_share(metric):
         low, high = max(low, 0.0), min(high, 1.0)
     return alt.Scale(domain=[low, high], nice=True, zero=False)
