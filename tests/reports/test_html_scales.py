@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpriv.reports.html.scales import value_scale
+from fedpriv.reports.html.scales import ordinary, value_scale, within
 
 
 def domain(ends, *, typical, metric="test_loss"):
@@ -38,3 +38,19 @@ def test_nothing_is_cut_where_curves_are_alike():
 def test_one_value_has_an_axis(value):
     low, high = domain([(value, value)], typical=[(value, value)])
     assert low <= value < high
+
+
+def test_what_diverged_is_told_from_what_is_merely_large():
+    fits = ordinary([0.5, 0.7, 2.0, 6e37])
+    assert [fits(value) for value in (0.5, 2.0, 500.0, 6e37, -6e37)] == [True, True, True, False, False]
+    assert ordinary([])(1.0)
+    assert ordinary([0.0, 0.0])(3.0)
+
+
+def test_no_end_of_a_ribbon_is_drawn_far_outside_of_the_figure():
+    scale = value_scale([(0.0, 2.0)], typical=[], metric="loss")
+    low, high = scale.domain
+    assert within(1.0, scale) == 1.0
+    assert within(None, scale) is None
+    assert low - 3 < within(-1e37, scale) < low
+    assert high < within(1e37, scale) < high + 3

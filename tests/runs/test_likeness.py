@@ -84,3 +84,15 @@ def test_other_code_of_ones_own_is_told(new_run):
     assert [w.partition(" differs")[0] for w in differences(runs)] == ["own code"]
     assert len(comparable(runs)) == 3
     assert len(comparable([*runs, new_run()])) == 3  # of an earlier fedpriv: not recorded
+
+
+def test_seeds_of_one_state_of_the_data_stay_together(new_run):
+    """Each data seed has a fingerprint of its own, before and after the file was changed."""
+    runs = [
+        new_run({"seed": seed}, extra={"data": {"fingerprint": f"{state}{seed}" * 8}})
+        for state in ("a", "b")
+        for seed in (0, 1)
+    ]
+    (warning,) = differences(runs)
+    assert warning.startswith("data content differs: version 1 (2), version 2 (2)")
+    assert [group.runs for group in comparable(runs)] == [tuple(runs[:2]), tuple(runs[2:])]

@@ -15,9 +15,8 @@ from .release import OwnRelease, Relation, Sampling
 if TYPE_CHECKING:
     from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
-_ERROR = 1e-3  # of epsilon, absolute, that a grid may cost upwards; a pure epsilon caps it
-_POINTS = 200_000
-_TAIL = 1e-15
+_FINE, _POINTS = 1000, 200_000  # grid points of one report, and of all together
+_ROUNDING = 1e-12  # more than convolutions round off any tail; delta pays for it
 _ORDERS = np.array([1.25, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512])
 
 
@@ -84,8 +83,8 @@ class LaplaceLoss:
         return sum(epsilon * times for epsilon, times in self.parts)
 
     def epsilon(self, delta: float) -> float:
-        composed = self._composed()
-        return self.pure if composed is None else min(self.pure, float(composed.get_epsilon_for_delta(delta - _TAIL)))
+        composed, bound = self._composed(), self.fast_epsilon(delta)
+        return bound if composed is None else min(bound, float(composed.get_epsilon_for_delta(delta - _ROUNDING)))
 
     def fast_epsilon(self, delta: float) -> float:
         from dp_accounting.rdp import compute_epsilon
@@ -97,21 +96,16 @@ class LaplaceLoss:
         composed = self._composed()
         if composed is None:
             return np.where(epsilons >= self.pure, 0.0, 1.0)
-        found = np.minimum(1.0, composed.get_delta_for_epsilon(epsilons) + _TAIL)
+        found = np.minimum(1.0, composed.get_delta_for_epsilon(epsilons) + _ROUNDING)
         return np.where(epsilons >= self.pure, 0.0, found)
 
     def _composed(self) -> "PrivacyLossDistribution | None":
-        """None where the pure epsilon is so small, or so large, that a grid says nothing more."""
+        """On a grid that connects the dots from above; None where the pure epsilon is so large that it says nothing."""
         from dp_accounting.pld import privacy_loss_distribution as pld
 
-        steps = sum(times for _, times in self.parts)
-        if steps == 1:
-            interval = max(epsilon for epsilon, _ in self.parts) / 1000
-        else:
-            spread = math.sqrt(sum(times * min(epsilon, 1.0) ** 2 for epsilon, times in self.parts))
-            interval = math.sqrt(12 * _ERROR * spread / steps / 10)
-        interval = max(interval, self.pure / _POINTS)
-        if not interval < self.pure:
+        least = min(epsilon for epsilon, _ in self.parts)
+        interval = max(least / _FINE, self.pure / _POINTS)
+        if interval > least:
             return None
         distributions = [
             pld.from_laplace_mechanism(1 / epsilon, value_discretization_interval=interval).self_compose(times)

@@ -31,7 +31,7 @@ def cost_table(panel: Panel) -> Table:
     ]
     columns = [*(["setting"] if several else []), "epsilon", "seeds", f"mean {panel.metric}", "95 % interval", *against]
     constants = any(run.baseline is not None for run in panel.runs)
-    columns += ["better than the best constant answer by"] if constants else []
+    columns += ["over constant answer"] if constants else []
     rows = []
     for setting in panel.settings:
         row = [*([setting.series] if several else []), _budget(setting), str(setting.seeds)]
@@ -45,7 +45,8 @@ def cost_table(panel: Panel) -> Table:
         caption="The cost of privacy: mean differences over the seeds that two settings share, with a paired t test "
         "(two-sided; by Holm: p adjusted for all tests in this table, which intervals are not). Intervals speak of the "
         f"seeds that vary{_varied(panel)}, of nothing else. The baseline without privacy is the best at hand of the "
-        "same problem: a choice made by looking, which makes privacy look a little dearer.",
+        "same problem: a choice made by looking, which makes privacy look a little dearer. Over constant answer: by how "
+        "much it is better than the best answer that looks at no input.",
         columns=columns,
         rows=rows,
         numbers=frozenset(columns) - {"setting"},
