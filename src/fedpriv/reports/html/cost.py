@@ -45,8 +45,8 @@ def cost_table(panel: Panel) -> Table:
         caption="The cost of privacy: mean differences over the seeds that two settings share, with a paired t test "
         "(two-sided; by Holm: p adjusted for all tests in this table, which intervals are not). Intervals speak of the "
         f"seeds that vary{_varied(panel)}, of nothing else. The baseline without privacy is the best at hand of the "
-        "same problem: a choice made by looking, which makes privacy look a little dearer. Over constant answer: by how "
-        "much it is better than the best answer that looks at no input.",
+        "same problem: a choice made by looking, which makes privacy look a little dearer. Over constant answer: how "
+        "much better than the best answer that looks at no input.",
         columns=columns,
         rows=rows,
         numbers=frozenset(columns) - {"setting"},
