@@ -63,9 +63,9 @@ class LaplaceReport(OwnRelease):
 class LaplaceLoss:
     """Of reports, each pure epsilon_0-DP.
 
-    Adding noise coordinate by coordinate to vectors at L1 distance s loses at most what one coordinate at distance s
-    does (the losses add up to a function of the L1 distance that is largest on an axis): accounted so, by
-    dp-accounting's PLD of the one-dimensional mechanism, and capped by the sum of the pure epsilons.
+    Vectors at L1 distance s, with noise on every coordinate, are told apart no better than two numbers at distance s
+    (docs/mechanisms/local_laplace.md has the proof): accounted so, by dp-accounting's PLD of the one-dimensional
+    mechanism, and capped by the sum of the pure epsilons.
 
     Args:
         parts: epsilon_0 of a report, and how many there were.
