@@ -51,6 +51,7 @@ def made(base: Path, folder: Path, *, seed: int, lr: float, statement: Mapping[s
     (folder / "guarantee.md").write_text(markdown(stated))
     rounds = np.arange(1, _ROUNDS + 1)
     accuracy = 0.9 - 0.8 * np.exp(-rounds / 50) + rng.normal(0, 0.01, _ROUNDS)
+    accuracy[-1] = record["metrics"]["test_accuracy"]
     columns = {"round": rounds, "test_accuracy": accuracy, "diagnostic_train_loss": 1 / rounds, "seconds": rounds / 1e3}
     if record["guarantee"] is not None:
         columns["epsilon"] = np.linspace(0, record["guarantee"]["epsilon"], _ROUNDS)
