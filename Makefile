@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 INPUTS := pyproject.toml constraints.txt
+FAST := -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 PEERS := pfl fedlab flower
 PEER_ENVS := benchmarks/.venvs
@@ -23,7 +24,7 @@ run: $(VENV)/.core  ## run the default experiment; ARGS="seed=1 rounds=5" change
 	$(VENV)/bin/fedpriv run $(ARGS)
 
 test: $(VENV)/.test  ## fast tests; ARGS="-k ledger" chooses some
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+	$(VENV)/bin/python -m pytest $(FAST) $(ARGS)
 
 test-slow: $(VENV)/.all  ## the tests that `make test` leaves out
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
@@ -31,7 +32,7 @@ test-slow: $(VENV)/.all  ## the tests that `make test` leaves out
 check: $(VENV)/.test  ## lint, types and fast tests
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m mypy
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+	$(VENV)/bin/python -m pytest $(FAST) $(ARGS)
 
 bench: $(VENV)/.core  ## speed beside a bare loop; WORKLOADS=W2,W3 PAIRS=3 narrow it, ARGS=--profile says where time goes
 	$(VENV)/bin/python -m benchmarks $(ARGS)
