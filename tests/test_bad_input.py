@@ -210,7 +210,7 @@ IDX = ["run", "data=idx", "partition=iid", "partition.min_examples=1", "model=lo
     [
         (["privacy.epsilom=3"], "Did you mean privacy.epsilon?"),
         (["privcy=central"], "Did you mean privacy?"),
-        (["privacy=nosuch"], "use one of central, "),
+        (["privacy=nosuch"], "use one of both_units, central, "),
         (["+new.key=1"], "There is no key or group new."),
         (["rounds=many"], "a whole number is asked for"),
         (["rounds"], "is not KEY=VALUE or GROUP=CHOICE"),

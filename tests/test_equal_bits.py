@@ -18,6 +18,9 @@ MECHANISMS: dict[str, tuple[str, ...]] = {
     "central": (*SMALL, *MANY, "privacy=central", "sampling=poisson", "sampling.cohort=20", FLAKY),
     "central_adaptive": (*SMALL, *MANY, "privacy=central_adaptive", "sampling.cohort=20", FLAKY),
     "central_per_layer": (*SMALL, *MANY, "privacy=central_per_layer", "model=mlp", "sampling.cohort=20", FLAKY),
+    "ftrl_tree": (*SMALL, *MANY, "privacy=ftrl_tree", "sampling.cohort=8", FLAKY),
+    "ftrl_banded": (*SMALL, *MANY, "privacy=ftrl_banded", "sampling.cohort=8", FLAKY),
+    "both_units": (*SMALL, *MANY, "privacy=both_units", "sampling.cohort=20", FLAKY),
     "local_gaussian": (*SMALL, *MANY, "privacy=local_gaussian", "sampling.cohort=20", FLAKY),
     "local_laplace": (*SMALL, *MANY, "privacy=local_laplace", "sampling.cohort=20", FLAKY),
     "scaffold": (

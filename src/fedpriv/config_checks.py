@@ -14,6 +14,7 @@ from fedpriv.errors import ConfigError
 # Beyond these, float32 noise is not what is claimed, accountants break down, or a machine does.
 _RANGES: dict[str, tuple[float, float]] = {
     "privacy.noise_multiplier": (1e-3, 1e6),
+    "privacy.example_noise_multiplier": (1e-3, 1e6),
     "privacy.max_grad_norm": (1e-6, 1e6),
     "privacy.clipping_norm": (1e-12, 1e12),
     "workers": (1, 1024),
@@ -28,10 +29,22 @@ _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "central": ("clipping_norm",),
     "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise"),
     "central_per_layer": ("clipping_norm", "layer_norms"),
+    "both_units": ("clipping_norm", "max_grad_norm", "example_epsilon", "example_delta", "example_noise_multiplier"),
+    "ftrl_tree": ("clipping_norm", "restart_every"),
+    "ftrl_banded": ("clipping_norm", "bands"),
     "local_gaussian": ("clipping_norm",),
     "local_laplace": ("clipping_norm",),
 }
-_OPTIONAL = ("count_noise", "layer_norms")  # what is left out follows
+# What is left out follows.
+_OPTIONAL = (
+    "count_noise",
+    "layer_norms",
+    "restart_every",
+    "bands",
+    "example_epsilon",
+    "example_delta",
+    "example_noise_multiplier",
+)
 _ALGORITHMS = ("fedavg", "scaffold", "fednova", "personal_layers", "flower")
 _SHARED_PRIVACY_KEYS = (
     "epsilon",
@@ -110,6 +123,9 @@ def _check_numbers(config: Config) -> None:
         "evaluation.every": config.evaluation.every,
         "sampling.separation": config.sampling.separation,
         "sampling.cap": config.sampling.cap,
+        "privacy.restart_every": config.privacy.restart_every,
+        "privacy.bands": config.privacy.bands,
+        "sampling.participation_cap": config.sampling.participation_cap,
         "tuning.stack_size": config.tuning.stack_size,
         "tuning.chunk_size": config.tuning.chunk_size,
     }
@@ -125,7 +141,9 @@ def _check_numbers(config: Config) -> None:
         "privacy.clipping_lr": config.privacy.clipping_lr,
         "privacy.count_noise": config.privacy.count_noise,
         **{f"privacy.layer_norms.{name}": norm for name, norm in config.privacy.layer_norms.items()},
+        "privacy.example_noise_multiplier": config.privacy.example_noise_multiplier,
         "privacy.delta": config.privacy.delta,
+        "privacy.example_delta": config.privacy.example_delta,
     }
     for key, number in positive.items():
         if number is not None and not (number > 0 and math.isfinite(number)):
@@ -137,18 +155,12 @@ def _check_numbers(config: Config) -> None:
     quantile = config.privacy.target_quantile
     if quantile is not None and not 0 < quantile < 1:
         raise ConfigError(f"privacy.target_quantile={quantile:g} must lie between 0 and 1.")
-    epsilon = config.privacy.epsilon
-    if epsilon is not None and not epsilon > 0:
-        raise ConfigError(
-            f"privacy.epsilon={epsilon} must be > 0 (inf: clip and sample, but add no noise and claim nothing)."
-        )
-    if epsilon is not None and _LARGEST_EPSILON < epsilon < math.inf:
-        raise ConfigError(
-            f"privacy.epsilon={epsilon:g} protects nothing and cannot be calibrated; use at most "
-            f"{_LARGEST_EPSILON:g}, or inf for no noise."
-        )
-    if config.privacy.delta is not None and config.privacy.delta >= 1:
-        raise ConfigError(f"privacy.delta={config.privacy.delta} must be below 1.")
+    _check_budget("epsilon", config.privacy.epsilon)
+    _check_budget("example_epsilon", config.privacy.example_epsilon)
+    for key in ("delta", "example_delta"):
+        delta = getattr(config.privacy, key)
+        if delta is not None and delta >= 1:
+            raise ConfigError(f"privacy.{key}={delta} must be below 1.")
     if not 0 <= config.training.proximal_mu < math.inf:
         raise ConfigError(f"training.proximal_mu={config.training.proximal_mu} must be >= 0.")
     if not 0 <= config.federation.dropout < 1:
@@ -159,6 +171,18 @@ def _check_numbers(config: Config) -> None:
             raise ConfigError(f"split.{key}={share} must be in [0, 1).")
     if config.seed < 0:
         raise ConfigError(f"seed={config.seed} must be >= 0.")
+
+
+def _check_budget(key: str, epsilon: float | None) -> None:
+    if epsilon is not None and not epsilon > 0:
+        raise ConfigError(
+            f"privacy.{key}={epsilon} must be > 0 (inf: clip and sample, but add no noise and claim nothing)."
+        )
+    if epsilon is not None and _LARGEST_EPSILON < epsilon < math.inf:
+        raise ConfigError(
+            f"privacy.{key}={epsilon:g} protects nothing and cannot be calibrated; use at most "
+            f"{_LARGEST_EPSILON:g}, or inf for no noise."
+        )
 
 
 def _check_seeds(seeds: SeedsConfig) -> None:
@@ -186,16 +210,30 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
         setattr(privacy, key.name, getattr(PrivacyConfig(), key.name))
     if privacy.mechanism == "none":
         return
-    if privacy.epsilon is None and privacy.noise_multiplier is None:
-        raise ConfigError(
-            f"privacy={privacy.mechanism} needs privacy.epsilon (the noise is calibrated to it) or "
-            "privacy.noise_multiplier (epsilon is computed from it); with both, the run stops at epsilon."
-        )
-    if privacy.epsilon == math.inf and privacy.noise_multiplier is not None:
-        raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.noise_multiplier, or drop epsilon.")
+    _check_noise(privacy, of="")
+    if privacy.mechanism == "both_units":
+        _check_noise(privacy, of="example_")
+        if (privacy.epsilon == math.inf) != (privacy.example_epsilon == math.inf):
+            raise ConfigError(
+                "privacy=both_units adds both noises, or (privacy.epsilon=inf privacy.example_epsilon=inf) none: "
+                "for one alone use privacy=central or privacy=example."
+            )
     for key_name in allowed:
         if getattr(privacy, key_name) is None and key_name not in _OPTIONAL:
             raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")
+
+
+def _check_noise(privacy: PrivacyConfig, *, of: str) -> None:
+    epsilon, multiplier = getattr(privacy, f"{of}epsilon"), getattr(privacy, f"{of}noise_multiplier")
+    if epsilon is None and multiplier is None:
+        raise ConfigError(
+            f"privacy={privacy.mechanism} needs privacy.{of}epsilon (the noise is calibrated to it) or "
+            f"privacy.{of}noise_multiplier (epsilon is computed from it); with both, the run stops at epsilon."
+        )
+    if epsilon == math.inf and multiplier is not None:
+        raise ConfigError(
+            f"privacy.{of}epsilon=inf means no noise: drop privacy.{of}noise_multiplier, or drop {of}epsilon."
+        )
 
 
 def _with_key(name: str) -> list[str]:
@@ -291,7 +329,8 @@ def _check_flower(config: Config) -> None:
             f"privacy={config.privacy.mechanism} would be calibrated to it. Use privacy=example (the clients earn it), "
             "privacy=none, or one of fedpriv's own strategies."
         )
-    if config.sampling.kind != "auto" or config.sampling.cohort is not None:
+    sampling = config.sampling
+    if sampling.kind != "auto" or sampling.cohort is not None or sampling.participation_cap is not None:
         raise ConfigError(
             "With strategy=flower the strategy samples: leave sampling alone and set strategy.flower.fraction_train."
         )

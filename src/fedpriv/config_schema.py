@@ -51,12 +51,16 @@ class TuningConfig:
 
 @dataclass
 class SamplingConfig:
-    """Who is in a round's cohort: its expected size (null: everybody whose turn it is), rounds between turns, a cap."""
+    """Who is in a round's cohort: its expected size (null: everybody whose turn it is), rounds between turns, a cap.
+
+    ``participation_cap``: rounds after which a client is drawn no more.
+    """
 
     kind: str = _FROM_GROUP
     cohort: float | None = None
     separation: int | None = None
     cap: int | None = None
+    participation_cap: int | None = None
 
 
 @dataclass
@@ -69,9 +73,14 @@ class PrivacyConfig:
     noise_multiplier: float | None = None
     clipping_norm: float | None = None
     max_grad_norm: float | None = None
+    example_epsilon: float | None = None
+    example_delta: float | None = None
+    example_noise_multiplier: float | None = None
     target_quantile: float | None = None
     clipping_lr: float | None = None
     count_noise: float | None = None
+    restart_every: int | None = None
+    bands: int | None = None
     layer_norms: dict[str, float] = field(default_factory=dict)
     calibration: str = "per_client"
     accountant: str = "auto"

@@ -26,11 +26,17 @@ _MEND = "Restore it from a copy, or run again with force=true."
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a run folder holds, and why; with the guarantee that its ledger earns, where it holds."""
+    """Whether a run folder holds, and why; with the guarantees that its ledger earns, where it holds: the headline's
+    first, None for a unit about which nothing is claimed."""
 
     holds: bool
     lines: tuple[str, ...]
-    guarantee: Guarantee | None = None
+    guarantees: tuple[Guarantee | None, ...] = (None,)
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """The headline's."""
+        return self.guarantees[0]
 
 
 def verify(path: Path) -> Verdict:
@@ -59,9 +65,9 @@ def verify(path: Path) -> Verdict:
         return Verdict(False, (chain, "FAILS  config.yaml is not the one that the run was started with"))
     entries = list(LedgerTables().entries(lines))
     try:
-        terms = Terms.from_json(starts[-1]["terms"])
-        earned = state_guarantee(entries, terms=terms)
-    except (KeyError, TypeError):
+        terms = [Terms.from_json(about) for about in starts[-1]["terms"]]
+        earned = tuple(_earned(entries, terms))
+    except (KeyError, TypeError, IndexError):
         old = "FAILS  audit.jsonl does not hold what this fedpriv states a guarantee under: another version wrote it"
         return Verdict(False, (chain, old))
     except ConfigError as error:
@@ -72,11 +78,20 @@ def verify(path: Path) -> Verdict:
     return Verdict(True, (chain, f"holds  {_summary(record, earned)}"), earned)
 
 
+def _earned(entries: Sequence[ReleaseEntry], terms: Sequence[Terms]) -> Iterator[Guarantee | None]:
+    """Of each unit; an entry that is about none of them belongs to the first, which refuses it."""
+    others = {about.unit for about in terms[1:]}
+    yield state_guarantee([entry for entry in entries if entry.unit not in others], terms=terms[0])
+    for about in terms[1:]:
+        yield state_guarantee([entry for entry in entries if entry.unit == about.unit], terms=about)
+
+
 def _unpaid(record: RunRecord, entries: Sequence[ReleaseEntry]) -> Iterator[str]:
     """Where clients do not add the noise, every round releases, that of an empty cohort too."""
-    if not entries or CLAIMS[entries[0].mechanism].trust_model == "local":
+    central = [entry for entry in entries if CLAIMS[entry.mechanism].trust_model != "local"]
+    if not central:
         return
-    if missing := sorted(set(range(1, record.rounds + 1)) - {entry.round for entry in entries}):
+    if missing := sorted(set(range(1, record.rounds + 1)) - {entry.round for entry in central}):
         yield f"run.json tells of {record.rounds} rounds, but the ledger has no entry of round {missing[0]}"
 
 
@@ -90,25 +105,32 @@ def _never_started(folder: RunFolder, record: RunRecord, chain: str) -> Verdict:
     return Verdict(True, (chain, "holds  no guarantee is stated: the run never began"))
 
 
-def _wrong_record(record: RunRecord, earned: Guarantee | None) -> Iterator[str]:
-    """Where ``run.json`` states another guarantee than the ledger earns."""
-    stated = record.guarantee
+def _wrong_record(record: RunRecord, earned: Sequence[Guarantee | None]) -> Iterator[str]:
+    """Where ``run.json`` states other guarantees than the ledger earns."""
+    stated, headline = record.guarantee, earned[0]
     if stated is None:
-        if earned is not None and record.status != "running":
+        if headline is not None and record.status != "running":
             yield "guarantee: releases were made, but run.json states none"
         if record.guarantees:
             yield "guarantees: run.json states some, but no headline"
         return
-    if earned is None:
+    if headline is None:
         yield "guarantee: one is stated, but the ledger earns none"
         return
-    if differences := _differences(stated, strict_json(earned.to_json())):
+    if differences := _differences(stated, strict_json(headline.to_json())):
         yield f"guarantee: {differences}"
-    if list(record.guarantees) != [stated]:
-        yield "guarantees: not the guarantee alone"
+    also = [guarantee for guarantee in earned[1:] if guarantee is not None]
+    if len(record.guarantees) != 1 + len(also) or record.guarantees[0] != stated:
+        yield "guarantees: not the guarantee and one for each further unit"
+        return
+    for further, guarantee in zip(record.guarantees[1:], also, strict=True):
+        if differences := _differences(further, strict_json(guarantee.to_json())):
+            yield f"guarantees: {guarantee.unit}: {differences}"
 
 
-def _wrong_files(folder: RunFolder, record: RunRecord, earned: Guarantee | None, terms: Terms) -> Iterator[str]:
+def _wrong_files(
+    folder: RunFolder, record: RunRecord, earned: Sequence[Guarantee | None], terms: Sequence[Terms]
+) -> Iterator[str]:
     """Where ``guarantee.json`` or ``guarantee.md`` are not what the ledger, the terms and ``run.json`` give."""
     if record.status == "running" and not folder.guarantee_json.exists():
         if folder.guarantee_md.exists():
@@ -142,14 +164,19 @@ def _paired(told: str, expected: str) -> Iterator[tuple[str | None, str | None]]
         yield (left[number] if number < len(left) else None), (right[number] if number < len(right) else None)
 
 
-def _summary(record: RunRecord, earned: Guarantee | None) -> str:
-    if record.guarantee is None or earned is None:
+def _summary(record: RunRecord, earned: Sequence[Guarantee | None]) -> str:
+    stated = [guarantee for guarantee in earned if guarantee is not None]
+    if record.guarantee is None or not stated:
         return "no guarantee is stated" + (" yet: unfinished" if record.status == "running" else "")
+    return f"{'; and '.join(map(_in_short, stated))}, guarantee.json and guarantee.md"
+
+
+def _in_short(earned: Guarantee) -> str:
     claimed = sum(cell.epsilon is not None for cell in earned.threat_matrix)
     return (
-        f"epsilon {upwards(earned.epsilon, 7)} at delta {upwards(earned.delta, 3)}, recomputed by {earned.method}; "
-        f"with it a curve of {len(earned.curve.points)} points, {claimed} of {len(earned.threat_matrix)} claims of the "
-        "threat model, guarantee.json and guarantee.md"
+        f"epsilon {upwards(earned.epsilon, 7)} at delta {upwards(earned.delta, 3)} for each {earned.unit}, recomputed "
+        f"by {earned.method}; with it a curve of {len(earned.curve.points)} points, {claimed} of "
+        f"{len(earned.threat_matrix)} claims of the threat model"
     )
 
 

@@ -20,6 +20,7 @@ def terms(**changes):
     cohorts = {"kind": "poisson", "population": 50, "cohort": 5.0, "separation": 1, "cap": 0, "rate": 0.1}
     known = {
         "mechanism": "central",
+        "unit": "client",
         "delta": 1e-3,
         "delta_rule": "given",
         "relation": "add_or_remove_one",
@@ -126,7 +127,7 @@ def test_what_is_assumed_may_be_another_sampling_than_the_one_that_ran():
 
 def test_at_example_level_each_client_has_its_own():
     steps = {"min": 1, "max": 10}
-    started = terms(mechanism="example", noisy_steps_per_round=steps)
+    started = terms(mechanism="example", unit="example", noisy_steps_per_round=steps)
     said = state_guarantee([of_examples(1), of_examples(2, clients=(3, 4))], terms=started)
     assert (said.unit, said.trust_model, said.population) == ("example", "local", 400)
     assert said.worst_client in (0, 3)
@@ -181,11 +182,11 @@ def test_terms_survive_the_log():
 
 
 def statement(guarantee, of=None):
-    return whole_statement(guarantee, terms=of or terms(), provenance=PROVENANCE, config_sha256="f" * 64)
+    return whole_statement([guarantee], terms=[of or terms()], provenance=PROVENANCE, config_sha256="f" * 64)
 
 
 def test_a_run_that_claims_nothing_has_the_same_keys_and_no_epsilon():
-    none = terms(mechanism="none", delta=None, delta_rule=None, relation=None, accountant=None)
+    none = terms(mechanism="none", unit=None, delta=None, delta_rule=None, relation=None, accountant=None)
     empty, full = statement(None, none), statement(state_guarantee(ENTRIES, terms=terms()))
     assert empty.keys() == full.keys()
     assert (empty["epsilon"], empty["delta"], empty["curve"]) == (None, None, None)
@@ -198,7 +199,7 @@ def test_a_run_that_claims_nothing_has_the_same_keys_and_no_epsilon():
 def test_every_field_is_told_once():
     full = statement(state_guarantee(ENTRIES, terms=terms()))
     told = [key for keys in SECTIONS.values() for key in keys]
-    assert sorted([*told, "curve", "not_covered", "threat_matrix"]) == sorted(full)
+    assert sorted([*told, "also", "curve", "not_covered", "threat_matrix"]) == sorted(full)
 
 
 def test_the_reviewers_page_holds_claim_matrix_curve_and_what_to_run():

@@ -220,10 +220,10 @@ def stated_and_true(experiment: Experiment) -> tuple[float, float]:
     mechanism = terms.mechanism(terms.noise_multipliers(), streams)
     cohorts = {number: sampler.cohort(number) for number in range(1, config.rounds + 1)}
     entries = [mechanism.entry(round_number=number, attempt=0, cohort=cohort) for number, cohort in cohorts.items()]
-    guarantee = terms.guarantee([entry for entry in entries if entry is not None])
+    guarantee = terms.headline.guarantee([entry for entry in entries if entry is not None])
     stated = 0.0 if guarantee is None else guarantee.epsilon
     ran = of_examples if config.privacy.mechanism == "example" else of_clients
-    relation, delta = terms.accounting.relation, terms.accounting.delta
+    relation, delta = terms.headline.accounting.relation, terms.headline.accounting.delta
     return stated, ran(config, experiment, list(cohorts.values()), delta, relation)
 
 

@@ -63,10 +63,11 @@ def made(base: Path, folder: Path, *, seed: int, lr: float, statement: Mapping[s
 
 def statement_of(run: Any) -> Mapping[str, Any]:
     decisions = (json.loads(line) for line in (run.path / "audit.jsonl").read_text().splitlines())
-    terms = Terms.from_json(next(line for line in decisions if line["event"] == "started")["terms"])
+    [logged] = next(line for line in decisions if line["event"] == "started")["terms"]
+    terms = Terms.from_json(logged)
     lines = [json.loads(line) for line in (run.path / "ledger.jsonl").read_text().splitlines()]
     earned = state_guarantee(LedgerTables().entries(lines), terms=terms)
-    return whole_statement(earned, terms=terms, provenance=run.record.provenance, config_sha256="")
+    return whole_statement([earned], terms=[terms], provenance=run.record.provenance, config_sha256="")
 
 
 @pytest.mark.slow

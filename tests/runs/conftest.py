@@ -71,6 +71,7 @@ def new_run() -> Callable[..., Run]:
             "extra": {"task": {"headline": "test_accuracy", "higher_is_better": True}},
         }
         return Run(
+            also=(),
             path=Path("made") / fields["run_id"],
             record=RunRecord(**(fields | record)),
             config=own,

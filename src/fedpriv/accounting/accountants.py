@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedpriv.accounting.boxes import Box, Key, alike_in_noise, at_most, by_shape, in_order, spread
+from fedpriv.accounting.gaussian_dp import METHOD, gaussian_epsilon
 from fedpriv.accounting.release import Accountant, Composition, Loss, Relation, Release, Sampling
 from fedpriv.accounting.renyi import (
     COARSE_ORDERS,
@@ -160,7 +161,7 @@ def _epsilon(key: Key, delta: float, relation: Relation, accountant: Accountant,
     if _noiseless(key):
         return Epsilon(math.inf, "no noise")
     if samplings == {"all"}:
-        return Epsilon(_closed_form(key, delta, relation), "closed form: analytic Gaussian (Balle & Wang 2018)")
+        return Epsilon(_closed_form(key, delta, relation), METHOD)
     if accountant == "pld":
         return _pld(key, delta, relation, error)
     if accountant == "prv":
@@ -192,10 +193,7 @@ def _closed_form(key: Key, delta: float, relation: Relation) -> float:
     mu = math.sqrt(
         sum(times * (release.sensitivity(relation) / release.noise_multiplier) ** 2 for release, times in key)
     )
-    from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
-
-    with np.errstate(all="ignore"):
-        return float(get_epsilon_gaussian(1 / mu, delta))
+    return gaussian_epsilon(mu, delta)
 
 
 def _renyi(

@@ -64,6 +64,8 @@ CLAIMS: Mapping[str, MechanismClaim] = {
     "central_gaussian": _CENTRAL,
     "central_adaptive": _CENTRAL,
     "central_per_layer": _CENTRAL,
+    "ftrl_tree": replace(_CENTRAL, noise_law="gaussian_tree"),
+    "ftrl_banded": replace(_CENTRAL, noise_law="gaussian_banded"),
     "local_gaussian": _LOCAL,
     "local_laplace": replace(_LOCAL, noise_law="laplace"),
 }
@@ -75,6 +77,9 @@ LEDGER_NAMES: Mapping[str, tuple[str, ...]] = {
     "central": ("central_gaussian",),
     "central_adaptive": ("central_adaptive",),
     "central_per_layer": ("central_per_layer",),
+    "both_units": ("central_gaussian", "example_dpsgd"),
+    "ftrl_banded": ("ftrl_banded",),
+    "ftrl_tree": ("ftrl_tree",),
     "local_gaussian": ("local_gaussian",),
     "local_laplace": ("local_laplace",),
 }
@@ -89,6 +94,11 @@ def protected_units(mechanism: str) -> tuple[Unit, ...]:
 def noise_by_server(mechanism: str) -> bool:
     """Whether whole updates go into one sum, to which a trusted server adds the noise."""
     return any(CLAIMS[name].trust_model == "central" for name in LEDGER_NAMES[mechanism])
+
+
+def is_correlated(mechanism: str) -> bool:
+    """Whether rounds share noise, so that no client may come back too soon."""
+    return any(CLAIMS[name].noise_law in ("gaussian_tree", "gaussian_banded") for name in LEDGER_NAMES[mechanism])
 
 
 def protects(mechanism: str, unit: Unit) -> bool:

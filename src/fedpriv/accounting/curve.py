@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .accountants import Composition, Relation, canonical, own_loss, rough_pld
 from .boxes import Key, at_most
 from .budget import Accounting
+from .gaussian_dp import METHOD, GaussianLoss, gaussian_deltas
 from .renyi import FAST_ORDERS, LIBRARY_ORDERS, fast_curve, library_curve
 
 Deltas = npt.NDArray[np.float64]
@@ -20,7 +21,6 @@ Deltas = npt.NDArray[np.float64]
 _BELOW, _ABOVE = np.geomspace(0.1, 1, 16)[:-1], np.geomspace(1, 3, 10)[1:]  # of the headline's epsilon
 _SMALLEST = 1e-4  # epsilons around a headline that rounds to 0
 _BOXES = 48
-_ROUNDING = 1e-9  # relative, more than float64 loses in the closed form
 _TINY = 1e-300  # an underflow is no zero
 
 
@@ -58,11 +58,12 @@ def delta_curve(released: Iterable[Composition], *, accounting: Accounting, epsi
     around, stated = max(epsilon, _SMALLEST), accounting.delta
     others = np.array([_rounded(share * around) for share in (*_BELOW, *_ABOVE)])
     if owns := [own for key in keys if (own := own_loss(key, accounting.relation)) is not None]:
-        mu, method = math.nan, owns[0].method
+        mus = [own.mu if isinstance(own, GaussianLoss) else math.nan for own in owns]
+        mu, method = float(np.max(mus)), owns[0].method
         deltas = np.max([own.deltas(others) for own in owns], axis=0)
     elif all(release.sampling == "all" for key in keys for release, _ in key):
         mu = max((_mu(key, accounting.relation) for key in keys), default=0.0)
-        deltas, method = _gaussian(mu, others), "closed form: analytic Gaussian (Balle & Wang 2018)"
+        deltas, method = gaussian_deltas(mu, others), METHOD
     else:
         mu, boxes = math.nan, at_most(_BOXES, keys)
         deltas = np.max([_deltas(box.corner(), accounting, tuple(others.tolist())) for box in boxes], axis=0)
@@ -92,7 +93,7 @@ def _method(accounting: Accounting, *, merged: bool, boxes: int) -> str:
 def _deltas(key: Key, accounting: Accounting, at: tuple[float, ...]) -> Deltas:
     """Each the least of the valid upper bounds at hand."""
     relation, epsilons = accounting.relation, np.array(at)
-    found = [_gaussian(_mu(key, relation), epsilons), _renyi(key, relation, epsilons, FAST_ORDERS, fast_curve)]
+    found = [gaussian_deltas(_mu(key, relation), epsilons), _renyi(key, relation, epsilons, FAST_ORDERS, fast_curve)]
     if accounting.accountant not in ("pld", "prv"):
         found.append(_renyi(key, relation, epsilons, LIBRARY_ORDERS, library_curve))
     elif (composed := rough_pld(key, delta=accounting.delta, relation=relation)) is not None:
@@ -104,17 +105,6 @@ def _deltas(key: Key, accounting: Accounting, at: tuple[float, ...]) -> Deltas:
 def _mu(key: Key, relation: Relation) -> float:
     """Of everything without amplification, which bounds every sampling."""
     return math.sqrt(sum(times * (r.sensitivity(relation) / r.noise_multiplier) ** 2 for r, times in key))
-
-
-def _gaussian(mu: float, epsilons: Deltas) -> Deltas:
-    """Balle & Wang 2018, Theorem 5, in logs."""
-    from scipy.special import log_ndtr
-
-    if mu == 0:
-        return np.zeros(len(epsilons))
-    log_above = log_ndtr(mu / 2 - epsilons / mu)
-    log_below = epsilons + log_ndtr(-mu / 2 - epsilons / mu)
-    return np.asarray(np.exp(log_above) * -np.expm1(log_below - log_above) * (1 + _ROUNDING))
 
 
 def _renyi(key: Key, relation: Relation, epsilons: Deltas, orders: Deltas, curve: Any) -> Deltas:

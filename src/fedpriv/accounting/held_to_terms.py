@@ -8,7 +8,7 @@ import numpy as np
 
 from fedpriv.errors import ConfigError
 
-from .claims import CLAIMS, LEDGER_NAMES
+from .claims import CLAIMS, LEDGER_NAMES, is_correlated
 from .client_table import TabledClients
 from .ledger import ReleaseEntry, joint_multiplier
 from .sampling import CohortSampling
@@ -19,9 +19,9 @@ _SAME = 1e-9  # relative
 
 def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
     """Raise ConfigError for entries that nothing here adds up, or that are not what the terms say."""
-    kinds = {(e.mechanism, e.unit, e.noise_law, e.sensitivity, e.sampling, e.group) for e in entries}
+    kinds = {(e.mechanism, e.unit, e.noise_law, e.sensitivity, e.sampling) for e in entries}
     first = entries[0]
-    if len(kinds) > 1 or first.group is not None:
+    if len(kinds) > 1:
         raise ConfigError("The ledger mixes mechanisms, norms or samplings, or has noise that nothing here adds up.")
     expected = CLAIMS.get(first.mechanism)
     if expected is not None and first.noise_law != expected.noise_law:
@@ -38,6 +38,9 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
         _check_columns(columns_of, sensitivity=first.sensitivity, most_steps=steps["max"])
     for entry in entries:
         _check_parts(entry)
+        _check_group(entry, correlated=is_correlated(terms.mechanism))
+    if is_correlated(terms.mechanism) and len({entry.noise_multiplier for entry in entries}) > 1:
+        raise ConfigError("The ledger's rounds share their noise, but have different amounts of it.")
     if expected.trust_model != "local":
         _check_cohorts(entries, CohortSampling(**_law(terms)))
 
@@ -49,6 +52,25 @@ def _check_parts(entry: ReleaseEntry) -> None:
         raise ConfigError(f"The ledger's round {entry.round} names a part twice.")
     if not math.isclose(joint_multiplier(entry.parts), cast(float, entry.noise_multiplier), rel_tol=_SAME):
         raise ConfigError(f"The ledger's round {entry.round} has another noise_multiplier than its parts together.")
+
+
+def _check_group(entry: ReleaseEntry, *, correlated: bool) -> None:
+    """Rounds that share noise say which, and no client could be in two of them that overlap."""
+    details = dict(entry.details)
+    if not correlated:
+        if entry.group is not None or {"first_round", "last_round", "bands"} & set(details):
+            raise ConfigError("The ledger has rounds that share their noise, which nothing here adds up.")
+        return
+    first, last = details.get("first_round", 0), details.get("last_round", 0)
+    named = f"rounds {first} to {last}, attempt {entry.attempt}"
+    if not 1 <= first <= entry.round <= last or entry.group != named:
+        raise ConfigError(f"The ledger's round {entry.round} names a group that it cannot be of: {entry.group}.")
+    separation = 1 if entry.turn is None else entry.turn[1]
+    if entry.noise_law == "gaussian_banded" and not 1 <= details.get("bands", 0) <= separation:
+        raise ConfigError(
+            f"The ledger's round {entry.round} shares its noise with {details.get('bands', 0):g} rounds, in which a "
+            f"client of turns {separation} apart could be more than once."
+        )
 
 
 def _law(terms: Terms) -> dict[str, Any]:

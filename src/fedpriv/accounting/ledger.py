@@ -28,11 +28,15 @@ from .laplace import LaplaceReport
 from .release import Composition, Release, Sampling
 from .sampled_gaussian import COUNTED, SampledGaussian
 from .sampling import ACCOUNTED_AS, EVERY_CLIENT
+from .tree import TreeRound
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseTerms:
-    """What the noisy sums of an entry have in common, as an accountant sees them."""
+    """What the noisy sums of an entry have in common, as an accountant sees them.
+
+    ``of_tree``: round and attempt, where the noise is a tree's.
+    """
 
     noise_law: str
     sensitivity: float
@@ -40,10 +44,13 @@ class ReleaseTerms:
     population: int
     cohort: int
     details: tuple[tuple[str, float], ...]
+    of_tree: tuple[int, int] | None
 
     def release(self, rate: float, noise_std: float) -> Release:
         """One noisy sum; the multiplier is derived from the raw noise."""
         multiplier = noise_std / self.sensitivity
+        if self.of_tree is not None:
+            return tree_round(multiplier, dict(self.details), *self.of_tree)
         if self.noise_law == "laplace":
             return LaplaceReport(noise_multiplier=multiplier, sampling=self.sampling, rate=rate)
         return SampledGaussian(
@@ -53,6 +60,21 @@ class ReleaseTerms:
             population=self.population,
             cohort=self.cohort,
         )
+
+
+def tree_round(noise_multiplier: float, details: Mapping[str, float], round_number: int, attempt: int) -> TreeRound:
+    """One round of a tree, whose first and last round are among the details.
+
+    Raises:
+        ConfigError: they are not, or the round is none of them.
+    """
+    try:
+        first, last = int(details["first_round"]), int(details["last_round"])
+    except KeyError as error:
+        raise ConfigError(f"The ledger's round {round_number} does not say which tree it belongs to.") from error
+    return TreeRound(
+        noise_multiplier=noise_multiplier, first_round=first, last_round=last, attempt=attempt, round=round_number
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +121,7 @@ class ReleaseEntry:
         group: name of a jointly accounted run of correlated noise; None where noise is independent.
         parts: where several vectors with noise of their own are released together; then ``sensitivity`` is 1, each
             part counting in units of its own noise.
-        details: further numbers that a noise law has, name by name.
+        details: further numbers that a noise law has, by name and in order of the names.
     """
 
     mechanism: str
@@ -204,6 +226,7 @@ class ReleaseEntry:
             population=self.population if counted else 0,
             cohort=self.cohort if counted else 0,
             details=self.details,
+            of_tree=(self.round, self.attempt) if self.noise_law == "gaussian_tree" else None,
         )
 
 

@@ -1,7 +1,7 @@
 """The whole statement of a run: what its ``guarantee.json`` holds, and its ``guarantee.md`` tells a reviewer."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .guarantee import Guarantee, claim_in_words, no_claim
@@ -9,7 +9,7 @@ from .printed import upwards
 from .terms import Terms
 from .threat_model import OBSERVERS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Every key of a statement but matrix, curve and what is not covered, in the order of a review.
 SECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -34,16 +34,32 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def whole_statement(
-    guarantee: Guarantee | None, *, terms: Terms, provenance: Mapping[str, Any], config_sha256: str
+    guarantees: Sequence[Guarantee | None],
+    *,
+    terms: Sequence[Terms],
+    provenance: Mapping[str, Any],
+    config_sha256: str,
 ) -> dict[str, Any]:
     """Everything that may be said of a run's privacy, flat; ``epsilon`` is None where nothing is claimed.
 
+    Where units beside the headline's are protected, ``also`` holds as much of each.
+
     Args:
+        guarantees: of each unit, the headline's first; ``terms``: aligned with them.
         provenance: ``name``, ``run_id``, ``revision`` (hash of fedpriv's source) and ``packages`` (name -> version).
         config_sha256: of the resolved config's file.
     """
-    claim = no_claim(terms) if guarantee is None else guarantee.to_json()
-    return {"schema_version": SCHEMA_VERSION, **claim, **provenance, "config_sha256": config_sha256}
+    claims = [
+        no_claim(about) if guarantee is None else guarantee.to_json()
+        for guarantee, about in zip(guarantees, terms, strict=True)
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **claims[0],
+        "also": claims[1:],
+        **provenance,
+        "config_sha256": config_sha256,
+    }
 
 
 def markdown(statement: Mapping[str, Any]) -> str:
@@ -53,6 +69,19 @@ def markdown(statement: Mapping[str, Any]) -> str:
 
 def _lines(statement: Mapping[str, Any]) -> Iterator[str]:
     yield f"# Guarantee of {_text(statement['name'])}, run {_text(statement['run_id'])}"
+    yield from _claim(statement, SECTIONS)
+    for other in statement["also"]:
+        yield from ("", f"# Also, for each {other['unit']}")
+        yield from _claim(other, {title: keys for title, keys in SECTIONS.items() if title != "Provenance"})
+    yield from ("", "## Recompute", "")
+    yield (
+        "`fedpriv verify RUN`, with the run's folder as RUN, recomputes all of this from the raw numbers of "
+        "`ledger.jsonl` and from what `audit.jsonl` says that the run was started with."
+    )
+
+
+def _claim(statement: Mapping[str, Any], sections: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """All about one unit."""
     yield ""
     if statement["epsilon"] is None:
         yield "**No differential privacy is claimed about this run.**"
@@ -61,7 +90,7 @@ def _lines(statement: Mapping[str, Any]) -> Iterator[str]:
         if statement["simulation_only"]:
             yield ""
             yield "Simulation only: the noise derives from a recorded seed, and whoever knows it can subtract it."
-    for title, keys in SECTIONS.items():
+    for title, keys in sections.items():
         yield from ("", f"## {title}", "", "| field | value |", "| --- | --- |")
         for key in keys:
             yield f"| {key.replace('_', ' ')} | {_value(key, statement[key])} |"
@@ -72,11 +101,6 @@ def _lines(statement: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", "## Not covered", "")
         for item in statement["not_covered"]:
             yield f"* {_text(item)}"
-    yield from ("", "## Recompute", "")
-    yield (
-        "`fedpriv verify RUN`, with the run's folder as RUN, recomputes all of this from the raw numbers of "
-        "`ledger.jsonl` and from what `audit.jsonl` says that the run was started with."
-    )
 
 
 def _matrix(cells: list[Mapping[str, Any]]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, final
 
-from .claims import protected_units
+from .claims import Unit
 from .sampled_gaussian import Accountant, Relation
 
 
@@ -14,7 +14,8 @@ class Terms:
     """What config and data add to a ledger; logged before training, so that a statement can be held to it.
 
     Attributes:
-        mechanism: the choice of ``privacy``; with ``none`` the next four are None.
+        mechanism: the choice of ``privacy``; with ``none`` the next five are None.
+        unit: whom this statement is about; a mechanism that protects two has terms for each.
         delta_rule: where delta comes from.
         num_examples, num_clients: that may be trained; they count as public.
         noise_rng: generator and key of the noise.
@@ -30,6 +31,7 @@ class Terms:
     """
 
     mechanism: str
+    unit: Unit | None
     delta: float | None
     delta_rule: str | None
     relation: Relation | None
@@ -52,7 +54,7 @@ class Terms:
     @property
     def population(self) -> int:
         """Protected units; with ``none`` clients."""
-        return self.num_examples if "example" in protected_units(self.mechanism)[:1] else self.num_clients
+        return self.num_examples if self.unit == "example" else self.num_clients
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "caveats": list(self.caveats)}

@@ -1,9 +1,9 @@
 """A client-level ``Mechanism`` as a subject: clients clip, the server sums and adds noise."""
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import final
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Protocol, cast, final, runtime_checkable
 
 import numpy as np
 
@@ -11,11 +11,27 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Relation
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.errors import ConfigError
+from fedpriv.privacy import State
+from fedpriv.privacy.correlated_groups import Groups
+from fedpriv.privacy.encoders import Encoder
 from fedpriv.privacy.mechanisms.central_adaptive import COUNT
 
 from .mechanism_subject import MechanismSubject, Permit
 from .scripted_federation import ScriptedFederation, clients_with, planned_trainer
-from .subject import Claim, Report, Script
+from .subject import SERVER, Claim, Release, Report, Script
+
+
+@runtime_checkable
+class SharesNoise(Protocol):
+    """A mechanism whose rounds share noise, in groups."""
+
+    @property
+    def encoder(self) -> Encoder: ...
+
+    @property
+    def groups(self) -> Groups: ...
+
+    def initial_state(self) -> State: ...
 
 
 @final
@@ -36,7 +52,7 @@ class ClientLevelSubject(MechanismSubject):
             unit="client",
             sensitivity={relation: factor * sensitivity / divisor for relation, factor in times.items()},
             noise_std=noise_std / divisor,
-            noise_law="gaussian" if entry.noise_law == "gaussian" else "laplace",
+            noise_law="laplace" if entry.noise_law == "laplace" else "gaussian",
             noise_by="clients" if self._by_clients else "server",
             cohort=math.ceil(cohort),
             target_quantile=getattr(self.mechanism(0), "target_quantile", None),
@@ -55,6 +71,31 @@ class ClientLevelSubject(MechanismSubject):
         """Of a client whose own noise it is, a report of zeros; else it may as well drop out."""
         nothing = {name: np.zeros(value.shape) for name, value in start.items()}
         return (Report(client=client, update=nothing, num_examples=1),) if self._by_clients else ()
+
+    def play(self, script: Script, *, seed: int) -> Sequence[Release]:
+        """Where rounds share noise, the sums that have noise of their own: all that is released follows from them."""
+        releases = super().play(script, seed=seed)
+        if not self._shares_noise:
+            return releases
+        moved = [release[SERVER] for release in releases]
+        return [{SERVER: self._encoded(i, 0, lambda r: moved[r - 1])} for i in range(1, len(moved) + 1)]
+
+    def noise(self, *, seed: int, round_number: int, attempt: int, client: int, size: int) -> np.ndarray:
+        alone = partial(super().noise, seed=seed, attempt=attempt, client=client, size=size)
+        if not self._shares_noise:
+            return alone(round_number=round_number)
+        return self._encoded(round_number, attempt, lambda r: alone(round_number=r))
+
+    @property
+    def _shares_noise(self) -> bool:
+        return isinstance(self._watched, SharesNoise)
+
+    def _encoded(self, round_number: int, attempt: int, released: Callable[[int], np.ndarray]) -> np.ndarray:
+        mechanism = cast(SharesNoise, self._watched)
+        group = mechanism.groups.of(round_number, attempt, mechanism.initial_state())
+        row = mechanism.encoder.row(round_number - group.first_round + 1, group.length)
+        first = round_number - len(row) + 1
+        return np.asarray(sum(weight * released(r) for r, weight in enumerate(row, start=first)))
 
     @property
     def _by_clients(self) -> bool:

@@ -118,7 +118,7 @@ class MechanismSubject(ABC):
         entry = self.stated(round_number=1, attempt=0, cohort=np.zeros(1, dtype=np.int64))
         if entry is None:
             raise ConfigError(f"{self.name} claims nothing: give it noise (noise_multiplier above 0).")
-        if entry.noise_law not in ("gaussian", "laplace"):
+        if entry.noise_law not in ("gaussian", "gaussian_tree", "gaussian_banded", "laplace"):
             raise ConfigError(f"{self.name} claims {entry.noise_law} noise: the kit knows gaussian and laplace.")
         return entry
 

@@ -10,11 +10,14 @@ import numpy as np
 from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, make_sampler
+from fedpriv.privacy.correlated_groups import Groups
 from fedpriv.privacy.mechanisms import (
     CentralAdaptive,
     CentralGaussian,
     CentralPerLayer,
     ExampleGaussian,
+    FtrlBanded,
+    FtrlTree,
     LocalGaussian,
     LocalLaplace,
 )
@@ -30,6 +33,8 @@ from .two_layers import TwoLayers
 
 # The one place of defaults: a federation small enough to measure in seconds.
 _SAMPLING: dict[str, Any] = {"sampling": "poisson", "population": 100, "cohort": None, "separation": None, "cap": None}
+_IN_TURNS: dict[str, Any] = {**_SAMPLING, "sampling": "round_robin", "separation": 4}
+_ROUNDS = 2**14  # that share noise
 _EXAMPLES: dict[str, Any] = {"num_examples": 32, "batch_size": 8, "local_epochs": 1, "engine": "vectorized"}
 _DEFAULTS: dict[Any, dict[str, Any]] = {
     CentralGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
@@ -42,6 +47,8 @@ _DEFAULTS: dict[Any, dict[str, Any]] = {
         **_SAMPLING,
     },
     CentralPerLayer: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
+    FtrlTree: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_IN_TURNS},
+    FtrlBanded: {"noise_multiplier": 1.0, "clipping_norm": 1.0, "bands": 4, **_IN_TURNS},
     LocalGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     LocalLaplace: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     ExampleGaussian: {"noise_multiplier": 1.0, "max_grad_norm": 1.0, **_SAMPLING, **_EXAMPLES},
@@ -167,6 +174,10 @@ def _own_arguments(target: Any, given: Mapping[str, Any], *, summands: int) -> C
             clipping_lr=float(given["clipping_lr"]),
             count_noise_std=float(given["count_noise_std"]),
         )
+    if target in (FtrlTree, FtrlBanded):
+        bands = {"bands": int(given["bands"])} if target is FtrlBanded else {}
+        groups = Groups(rounds=2**60, restart_every=_ROUNDS)
+        return partial(target, grid=ClippingGrid(clipping_norm=norm, summands=summands), groups=groups, **bands)
     if target is CentralPerLayer:
         return partial(TwoLayers, clipping_norm=norm, summands=summands)
     return partial(CentralGaussian, grid=ClippingGrid(clipping_norm=norm, summands=summands))

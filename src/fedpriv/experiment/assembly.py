@@ -25,7 +25,7 @@ from fedpriv.experiment.client_side import (
     shared_layout,
     tuning_wishes,
 )
-from fedpriv.experiment.cohorts import cohort_sampler
+from fedpriv.experiment.cohorts import cohort_sampler, participation_cap
 from fedpriv.experiment.flower_side import (
     check_flower,
     flower_targets,
@@ -368,10 +368,12 @@ class Experiment:
     @cached_property
     def privacy(self) -> PrivacyTerms:
         """What is protected, by which mechanism, and what may be said of it."""
+        sampler = self.sampler(self.streams(None))
         setting = Setting(
             config=self.config,
             data=self.data,
-            sampler=self.sampler(self.streams(None)),
+            sampler=sampler,
+            participation_cap=participation_cap(self.config, sampler.law),
             layout=self.layout(self.new_model()),
         )
         return PrivacyTerms(setting=setting, caveats=self._caveats())

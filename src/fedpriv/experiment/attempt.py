@@ -107,11 +107,11 @@ class Attempt:
         self.algorithm = self._algorithm()
         self.metrics = dict(start.metrics)
         self.last_round, planned = self._plan()
-        self.meter = EpsilonMeter(
-            accounting=experiment.privacy.accounting,
-            cap=planned.value,
-            spent=[e for e in self.recorder.entries if e.attempt < attempt or e.round <= start.round],
-        )
+        spent = [e for e in self.recorder.entries if e.attempt < attempt or e.round <= start.round]
+        self.meters = [
+            EpsilonMeter(accounting=promise.accounting, cap=at_most.value, spent=promise.of(spent))
+            for promise, at_most in zip(experiment.privacy.promises, planned, strict=True)
+        ]
         self._began = self._saved_at = time.monotonic()
 
     # -- before training -----------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class Attempt:
         if self._server_is_adversary and self.experiment.config.evaluation.clients:
             notes.append("evaluation.clients is off: with privacy=example nodes tell a server elsewhere no diagnostics")
         if self.experiment.config.privacy.mechanism != "none":
-            delta, rule = self.experiment.privacy.delta
+            delta, rule = self.experiment.privacy.headline.delta
             if delta > _LARGE_DELTA:
                 notes.append(
                     f"delta is {delta:.2g} ({rule}): a promise that may fail so often says little at any epsilon. "
@@ -235,15 +235,16 @@ class Attempt:
             states=dict(states),
         )
 
-    def _plan(self) -> tuple[int, Epsilon]:
-        """The last round that the budget allows, all entries of the ledger paid, and epsilon then."""
-        paid = [e.round for e in self.recorder.entries if e.attempt == self.state.attempt]
+    def _plan(self) -> tuple[int, list[Epsilon]]:
+        """The last round that every budget allows, all entries of the ledger paid, and each unit's epsilon then."""
         return affordable(
             self.experiment,
             self.mechanism,
             self.streams,
             paid=self.recorder.entries,
-            first_round=max([self.start.round, *paid]) + 1,
+            trained=self.start.round,
+            attempt=self.state.attempt,
+            state=self.state.mechanism,
         )
 
     # -- training ------------------------------------------------------------------------------------------
@@ -316,7 +317,7 @@ class Attempt:
             attempt=self.state.attempt,
             last_round=self.last_round,
             notes=self.notes,
-            terms=self.experiment.privacy.terms.to_json(),
+            terms=[promise.terms.to_json() for promise in self.experiment.privacy.promises],
             config=self._config_sha256(),
             noise_multipliers=_summary(self.noise_multipliers),
         )
@@ -328,12 +329,13 @@ class Attempt:
         )
 
     def _exhausted(self) -> BudgetExhaustedError:
-        budget = self.experiment.privacy.budget
+        privacy = self.experiment.privacy
+        budgets = " or ".join(f"epsilon={promise.budget:g}" for promise in privacy.promises)
         return BudgetExhaustedError(
-            f"The ledger in {self.folder.path} has spent the budget of epsilon={budget:g}, and what was released stays "
+            f"The ledger in {self.folder.path} has spent the budget of {budgets}, and what was released stays "
             "released. Choose another seed or output_dir for a run of its own."
             if self.recorder.entries
-            else too_small(budget)
+            else too_small(privacy)
         )
 
     def _algorithm(self) -> Algorithm:
@@ -365,7 +367,9 @@ class Attempt:
 
     def _permit(self, entry: ReleaseEntry) -> None:
         self.recorder.permit(entry)
-        self.meter.spend(entry)
+        for promise, meter in zip(self.experiment.privacy.promises, self.meters, strict=True):
+            for mine in promise.of([entry]):
+                meter.spend(mine)
 
     def _after_round(self, outcome: RoundOutcome) -> None:
         for client, failure in sorted(outcome.failures.items()):
@@ -376,7 +380,7 @@ class Attempt:
         row = round_row(
             outcome,
             tested=tested,
-            epsilon=self.meter.upper_bound() if self.recorder.entries else None,
+            epsilons=self._epsilons(),
             attempt=self.state.attempt,
             seconds=now - self._round_began,
             seconds_testing=now - trained,
@@ -386,6 +390,12 @@ class Attempt:
         self.reporter.round_done(row, outcome.failures)
         if now - self._saved_at >= _CHECKPOINT_SECONDS:
             self._checkpoint()
+
+    def _epsilons(self) -> dict[str, float | None]:
+        """Upper bounds on what has been spent; the headline's is ``epsilon``."""
+        names = ["epsilon", *(f"{promise.unit}_epsilon" for promise in self.experiment.privacy.promises[1:])]
+        spent = [meter.upper_bound() if self.recorder.entries else None for meter in self.meters]
+        return dict(zip(names, spent, strict=True))
 
     def _test(self, round_number: int) -> Mapping[str, float]:
         if round_number % self.experiment.config.evaluation.every and round_number != self.last_round:
@@ -480,18 +490,19 @@ class Attempt:
 
     def _guarantees(self) -> dict[str, Any]:
         """What the ledger earns, for ``run.json``; the whole statement goes into files of its own."""
-        guarantee = self.experiment.privacy.guarantee(self.recorder.entries)
+        promises = self.experiment.privacy.promises
+        earned = [promise.guarantee(self.recorder.entries) for promise in promises]
         if self.recorder.has_started:
             self.recorder.state(
                 whole_statement(
-                    guarantee,
-                    terms=self.experiment.privacy.terms,
+                    earned,
+                    terms=[promise.terms for promise in promises],
                     provenance=self.recorder.record.provenance,
                     config_sha256=self._config_sha256(),
                 )
             )
-        stated = None if guarantee is None else guarantee.to_json()
-        return {"guarantee": stated, "guarantees": [] if stated is None else [stated]}
+        stated = [None if guarantee is None else guarantee.to_json() for guarantee in earned]
+        return {"guarantee": stated[0], "guarantees": [one for one in stated if one is not None]}
 
     def _config_sha256(self) -> str:
         """Of ``config.yaml``, as this attempt writes it."""

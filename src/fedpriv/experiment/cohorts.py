@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from fedpriv.accounting.claims import noise_by_server
-from fedpriv.accounting.sampling import cohort_sampling
+from fedpriv.accounting.claims import is_correlated, noise_by_server, protected_units
+from fedpriv.accounting.sampling import CohortSampling, cohort_sampling
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
-from fedpriv.privacy import CohortSampler, make_sampler
+from fedpriv.privacy import CohortSampler, RetiringSampler, make_sampler
 from fedpriv.streams import Streams
+
+_RARELY_MORE = 0.95
 
 
 def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> CohortSampler:
@@ -33,6 +35,8 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
     if kind == "auto":
         amplified = noise_by_server(config.privacy.mechanism)
         kind = "all" if sampling.cohort in (None, len(clients)) else "poisson" if amplified else "fixed_size"
+        if is_correlated(config.privacy.mechanism):
+            return _in_turns(config, clients, streams)
     law = cohort_sampling(
         kind=kind,
         population=len(clients),
@@ -40,4 +44,36 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
         separation=sampling.separation,
         cap=sampling.cap,
     )
+    sampler = make_sampler(law, clients=clients, streams=streams)
+    cap = participation_cap(config, law)
+    if cap is None:
+        return sampler
+    return RetiringSampler(sampler=sampler, most=np.full(int(clients.max()) + 1, cap))
+
+
+def _in_turns(config: Config, clients: np.ndarray, streams: Streams) -> CohortSampler:
+    """Turns of about the cohort that is asked for: a client comes back only after everybody else."""
+    sampling = config.sampling
+    separation = sampling.separation
+    if separation is None:
+        separation = 1 if sampling.cohort is None else max(1, round(len(clients) / sampling.cohort))
+    law = cohort_sampling(
+        kind="round_robin", population=len(clients), cohort=None, separation=separation, cap=sampling.cap
+    )
     return make_sampler(law, clients=clients, streams=streams)
+
+
+def participation_cap(config: Config, law: CohortSampling) -> int | None:
+    """Rounds that a client may take part in at most; None for no such cap.
+
+    Where nothing is asked, both units are protected and coins decide: so many that 5 % of clients would be drawn more
+    often, since every round that is allowed costs example-level noise, whether or not a client is drawn.
+    """
+    cap: int | None = config.sampling.participation_cap
+    if cap is not None:
+        return cap
+    if len(protected_units(config.privacy.mechanism)) < 2:
+        return None
+    from scipy.stats import binom
+
+    return int(binom.ppf(_RARELY_MORE, law.most_turns(config.rounds), law.rate))

@@ -41,7 +41,7 @@ def make_app_elsewhere(experiment: Experiment) -> App:
     diagnostics where the guarantee counts it among the adversaries.
     """
     streams = experiment.streams(None)
-    unknown = np.full(experiment.privacy.choice.num_multipliers, np.nan)
+    unknown = np.full(experiment.privacy.num_multipliers, np.nan)
     mechanism = experiment.privacy.mechanism(unknown, streams)
     app = _make_app(experiment, mechanism, streams, discreet=protects(experiment.config.privacy.mechanism, "example"))
     return OneExperimentApp(app=app, experiment=experiment.run_id())

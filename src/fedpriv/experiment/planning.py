@@ -1,20 +1,21 @@
 """What an experiment's privacy will cost, before it is trained: the schedule drawn, the noise found, epsilon stated."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import affordable_rounds
-from fedpriv.accounting.claims import noise_by_server
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import Config
 from fedpriv.errors import BudgetExhaustedError
 from fedpriv.experiment.assembly import Experiment
-from fedpriv.privacy import Mechanism
+from fedpriv.experiment.privacy import PrivacyTerms, Promise
+from fedpriv.privacy import CohortSampler, Mechanism, State
 from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 
@@ -26,40 +27,75 @@ def affordable(
     mechanism: Mechanism,
     streams: Streams,
     *,
-    paid: Iterable[ReleaseEntry],
-    first_round: int,
-) -> tuple[int, Epsilon]:
-    """The last round that the budget allows, all of ``paid`` counted, and epsilon then.
+    paid: Sequence[ReleaseEntry],
+    trained: int,
+    attempt: int,
+    state: State,
+) -> tuple[int, list[Epsilon]]:
+    """The last round that every budget allows, all of ``paid`` counted, and at most each promise's epsilon then.
 
     Args:
         streams: that the run draws its cohorts from.
-        first_round: the first that is not paid for yet.
+        paid: the ledger; entries of this attempt serve the rounds after ``trained`` that they were written for.
+        state: the mechanism's after round ``trained``.
     """
-    rounds, sampler = experiment.config.rounds, experiment.sampler(streams)
+    sampler, promises = experiment.sampler(streams), experiment.privacy.promises
+    last_round, found = experiment.config.rounds, []
+    for promise, half in zip(promises, mechanism.halves, strict=True):
+        mine = promise.of(paid)
+        first_round = 1 + max([trained, *(entry.round for entry in mine if entry.attempt == attempt)])
+        releasing = _Releasing(half, sampler, first_round, experiment.data.num_clients, attempt, state)
+        affordable, epsilon = _affordable(promise, releasing, spent=compositions(mine))
+        last_round = min(last_round, affordable)
+        found.append(epsilon)
+    return last_round, found
 
-    def planned(last_round: int) -> dict[int, Composition]:
+
+@dataclass(frozen=True)
+class _Releasing:
+    """What the rounds from ``first_round`` on will add."""
+
+    mechanism: Mechanism
+    sampler: CohortSampler
+    first_round: int
+    num_clients: int
+    attempt: int
+    state: State
+
+    def until(self, last_round: int) -> dict[int, Composition]:
         counts = participations(
-            sampler, first_round=first_round, last_round=last_round, population=experiment.data.num_clients
+            self.sampler, first_round=self.first_round, last_round=last_round, population=self.num_clients
         )
-        return mechanism.planned(counts, first_round=first_round, last_round=last_round)
+        return self.mechanism.planned(
+            counts,
+            first_round=self.first_round,
+            last_round=last_round,
+            attempt=self.attempt,
+            state=self.state,
+        )
 
-    spent = compositions(paid)
-    if not spent and not planned(rounds):
-        return rounds, Epsilon(value=0.0, method="nothing released")
+
+def _affordable(
+    promise: Promise, releasing: _Releasing, *, spent: dict[int, Composition]
+) -> tuple[int, Epsilon]:
+    last_round = max(promise.setting.config.rounds, releasing.first_round - 1)
+    if not spent and not releasing.until(last_round):
+        return last_round, Epsilon(value=0.0, method="nothing released")
     return affordable_rounds(
         spent=spent,
-        planned=planned,
-        first_round=first_round,
-        last_round=max(rounds, first_round - 1),
-        budget=experiment.privacy.budget * (1 + _BUDGET_SLACK),
-        accounting=experiment.privacy.accounting,
+        planned=releasing.until,
+        first_round=releasing.first_round,
+        last_round=last_round,
+        budget=promise.budget * (1 + _BUDGET_SLACK),
+        accounting=promise.accounting,
     )
 
 
-def too_small(budget: float) -> str:
-    """What to say of a budget that allows nothing."""
+def too_small(privacy: PrivacyTerms) -> str:
+    """What to say of budgets that allow nothing."""
+    asked = [promise.budget_key + f"={promise.budget:g}" for promise in privacy.promises if promise.budget < math.inf]
     return (
-        f"privacy.epsilon={budget:g} does not allow even one round with this noise; use a larger "
+        f"{' and '.join(asked)} does not allow even one round with this noise; use a larger "
         "privacy.noise_multiplier or a larger epsilon."
     )
 
@@ -76,47 +112,62 @@ def plan_run(config: Config) -> dict[str, Any]:
         BudgetExhaustedError: the budget does not allow one release.
     """
     experiment = Experiment.assemble(config)
-    terms, streams = experiment.privacy, experiment.streams(None)
+    privacy, streams = experiment.privacy, experiment.streams(None)
     if config.privacy.mechanism == "none":
         return {"unit": None, "epsilon": None, "rounds": config.rounds, "notes": ["privacy=none protects nobody"]}
-    noise = terms.noise_multipliers()
-    mechanism = terms.mechanism(noise, streams)
-    last_round, at_most = affordable(experiment, mechanism, streams, paid=(), first_round=1)
+    mechanism = privacy.mechanism(privacy.noise_multipliers(), streams)
+    state = mechanism.initial_state()
+    last_round, found = affordable(experiment, mechanism, streams, paid=(), trained=0, attempt=0, state=state)
     if last_round < 1:
-        raise BudgetExhaustedError(too_small(terms.budget))
-    counts = participations(terms.sampler, first_round=1, last_round=last_round, population=experiment.data.num_clients)
-    released = mechanism.planned(counts, first_round=1, last_round=last_round)
-    worst = terms.accounting.worst(released)[1]
-    used = np.array([release.noise_multiplier for one in released.values() for release in one])
-    law = terms.sampler.law
-    claimed = bool(released) and math.isfinite(at_most.value)
-    notes = [] if claimed else ["nothing is released, or without noise: no guarantee will be stated"]
-    stops = last_round < config.rounds
+        raise BudgetExhaustedError(too_small(privacy))
+    law = privacy.sampler.law
+    notes, stops = [], last_round < config.rounds
     if stops:
         notes.append(
             f"the budget stops the run after round {last_round} of {config.rounds}: leave privacy.noise_multiplier "
             "out to have it found, or allow a larger privacy.epsilon"
         )
+    planned = [
+        _planned(
+            promise,
+            _Releasing(half, privacy.sampler, 1, experiment.data.num_clients, 0, state).until(last_round),
+            epsilon,
+        )
+        for promise, half, epsilon in zip(privacy.promises, mechanism.halves, found, strict=True)
+    ]
+    if not any(one["epsilon"] for one in planned):
+        notes.append("nothing is released, or without noise: no guarantee will be stated")
     return {
-        "unit": mechanism.unit,
-        "epsilon": at_most.value if claimed else None,
-        "target_epsilon": config.privacy.epsilon if math.isfinite(terms.budget) else None,
-        "delta": terms.delta[0],
-        "delta_rule": terms.delta[1],
-        "noise_multiplier": float(used.min()) if len(used) else None,
-        "noise_multiplier_max": float(used.max()) if len(used) else None,
-        "population": terms.population,
+        **planned[0],
+        **({"also": planned[1:]} if len(planned) > 1 else {}),
         "clients": law.population,
         "cohort": law.cohort,
         "sampling": law.kind,
         "separation": law.separation,
         "cap": law.cap or None,
-        "relation": terms.accounting.relation,
-        "accountant": terms.accounting.accountant,
-        "method": at_most.method,
         "rounds": last_round,
         "rounds_asked": config.rounds,
         "stops_early": stops,
-        "worst_client": None if noise_by_server(config.privacy.mechanism) or not claimed else worst,
         "notes": notes,
+    }
+
+
+def _planned(promise: Promise, released: dict[int, Composition], at_most: Epsilon) -> dict[str, Any]:
+    """What one unit will be told."""
+    worst = promise.accounting.worst(released)[1]
+    used = np.array([release.noise_multiplier for one in released.values() for release in one])
+    claimed = bool(released) and math.isfinite(at_most.value)
+    return {
+        "unit": promise.unit,
+        "epsilon": at_most.value if claimed else None,
+        "target_epsilon": promise.budget if math.isfinite(promise.budget) else None,
+        "delta": promise.delta[0],
+        "delta_rule": promise.delta[1],
+        "noise_multiplier": float(used.min()) if len(used) else None,
+        "noise_multiplier_max": float(used.max()) if len(used) else None,
+        "population": promise.population,
+        "relation": promise.accounting.relation,
+        "accountant": promise.accounting.accountant,
+        "method": at_most.method,
+        "worst_client": worst if claimed and promise.noise_by_clients else None,
     }

@@ -144,7 +144,7 @@ def round_row(
     outcome: RoundOutcome,
     *,
     tested: Mapping[str, float],
-    epsilon: float | None,
+    epsilons: Mapping[str, float | None],
     attempt: int,
     seconds: float,
     seconds_testing: float,
@@ -153,7 +153,7 @@ def round_row(
 
     Args:
         tested: global test metrics, where this round was tested.
-        epsilon: an upper bound on what has been spent; None where nothing is claimed.
+        epsilons: by column, upper bounds on what has been spent; None where nothing is claimed.
         seconds: of the whole round, ``seconds_testing`` of them for the global test.
     """
     return {
@@ -165,7 +165,7 @@ def round_row(
         "diagnostic_train_loss": _mean_loss(outcome.metrics),
         "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
         "diagnostic_clipped_examples": _mean(outcome.metrics.get("clipped_examples")),
-        "epsilon": epsilon,
+        **epsilons,
         **tested,
         "attempt": attempt,
         "seconds": seconds,

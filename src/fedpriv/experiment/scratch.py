@@ -86,7 +86,7 @@ class Scratch:
         privacy = experiment.config.privacy
         # how large the noise is takes no time: nothing is calibrated
         noise = 0.0 if privacy.epsilon == math.inf else 1.0
-        multipliers = np.full(experiment.privacy.choice.num_multipliers, noise)
+        multipliers = np.full(experiment.privacy.num_multipliers, noise)
         mechanism = experiment.privacy.mechanism(multipliers, self._streams)
         node = make_node(experiment, mechanism, self._streams)
         start = node.layout.from_module(node.model)

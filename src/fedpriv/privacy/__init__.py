@@ -4,7 +4,7 @@ from .batches import PoissonBatches
 from .clipping import ClippingGrid
 from .encoded import EncodedUpdate, Gathered, Senders, State
 from .mechanism import Mechanism, OneRelease
-from .sampling import CohortSampler, make_sampler
+from .sampling import CohortSampler, RetiringSampler, make_sampler
 
 __all__ = [
     "ClippingGrid",
@@ -14,6 +14,7 @@ __all__ = [
     "Mechanism",
     "OneRelease",
     "PoissonBatches",
+    "RetiringSampler",
     "Senders",
     "State",
     "make_sampler",

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,11 @@ class Mechanism(Protocol):
 
     @property
     def unit(self) -> str | None: ...
+
+    @property
+    def halves(self) -> "Sequence[Mechanism]":
+        """A mechanism for each unit that is protected, the headline's first; itself where that is one or none."""
+        ...
 
     def initial_state(self) -> State:
         """What a later round depends on, before the first; checkpointed, and public: no data may be in it."""
@@ -65,14 +70,21 @@ class Mechanism(Protocol):
         ...
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
     ) -> dict[int, Composition]:
-        """What these rounds release about each participant, given each client's participations in them."""
+        """What these rounds release about each participant, given each client's participations in them.
+
+        ``state``: before ``first_round``, which another attempt may have left.
+        """
         ...
 
 
 class OneRelease(ABC):
     """The parts of a mechanism that releases at most once a round and keeps nothing between rounds."""
+
+    @property
+    def halves(self) -> Sequence[Any]:
+        return (self,)
 
     def initial_state(self) -> State:
         return {}

@@ -1,6 +1,6 @@
 """Who takes part in a round: samplers draw what their law says, and their law is what is accounted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, final
 
 import numpy as np
@@ -77,6 +77,45 @@ class FixedSizeSampler:
 
     def cohort(self, round_number: int) -> np.ndarray:
         return _without_replacement(self.streams.rng("cohort", round_number), self.clients, int(self.law.cohort))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RetiringSampler:
+    """As ``sampler``, without clients that have had their share: who was drawn often enough is drawn no more.
+
+    Whether a client is left out depends on its own earlier coins only, so that each round is accounted as the law says:
+    given all that was released before, its addend is some clipped one under a coin of its own, or none.
+
+    Args:
+        most: participations after which each client retires (int64, by client id).
+    """
+
+    sampler: CohortSampler
+    most: np.ndarray
+    _before: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def law(self) -> CohortSampling:
+        return self.sampler.law
+
+    def cohort(self, round_number: int) -> np.ndarray:
+        return self._left(round_number, self._participations_before(round_number))
+
+    def _left(self, round_number: int, before: np.ndarray) -> np.ndarray:
+        drawn = self.sampler.cohort(round_number)
+        left: np.ndarray = drawn[before[drawn] < self.most[drawn]]
+        return left
+
+    def _participations_before(self, round_number: int) -> np.ndarray:
+        """Counted on from the latest round that is known; only that one is kept."""
+        known = max((r for r in self._before if r <= round_number), default=1)
+        counts = self._before.get(known, np.zeros(len(self.most), dtype=np.int64)).copy()
+        for earlier in range(known, round_number):
+            counts[self._left(earlier, counts)] += 1
+        self._before.clear()
+        self._before[round_number] = counts
+        return counts
 
 
 def make_sampler(law: CohortSampling, *, clients: np.ndarray, streams: Streams) -> CohortSampler:

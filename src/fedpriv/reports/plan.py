@@ -173,8 +173,10 @@ def show_run_plan(answer: Mapping[str, Any]) -> None:
     table = Table(title="What this experiment will state", box=box.SIMPLE, show_header=False)
     table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
+    for unit in answer.get("also", ()):
+        answer = {**answer, **{f"{unit['unit']} level: {key}": value for key, value in unit.items() if key != "unit"}}
     for key, value in answer.items():
-        if key != "notes":
+        if key not in ("notes", "also"):
             table.add_row(key.replace("_", " "), "-" if value is None else str(value))
     console = Console(highlight=False)
     console.print(table)

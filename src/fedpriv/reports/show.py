@@ -38,12 +38,12 @@ def headline(record: RunRecord) -> Iterator[str]:
     if guarantee is None:
         yield "Guarantee: none. Nothing is claimed about this run."
         return
-    epsilon = rounded_up(guarantee["epsilon"])
-    yield (
-        f"Guarantee: epsilon {epsilon} at delta {upwards(guarantee['delta'], 3)}; unit {guarantee['unit']}, "
-        f"relation {guarantee['relation']}, trust model {guarantee['trust_model']}, "
-        f"accountant {guarantee['accountant']}"
-    )
+    for stated in record.guarantees:
+        yield (
+            f"Guarantee: epsilon {rounded_up(stated['epsilon'])} at delta {upwards(stated['delta'], 3)}; "
+            f"unit {stated['unit']}, relation {stated['relation']}, trust model {stated['trust_model']}, "
+            f"accountant {stated['accountant']}"
+        )
 
 
 def _own_examples(record: RunRecord, metric: str) -> Iterator[str]:
@@ -80,12 +80,12 @@ def show(path: Path) -> None:
     rounds = read_table(path, "rounds").to_pylist()
     if rounds:
         console.print(_rounds_table(rounds, headline_metric=_headline_metric(record)))
-    if record.guarantee is not None:
-        console.print(_guarantee_table(record.guarantee))
-        if matrix := record.guarantee.get("threat_matrix"):
+    for stated in record.guarantees:
+        console.print(_guarantee_table(stated))
+        if matrix := stated.get("threat_matrix"):
             console.print(_threat_table(matrix))
         console.print()
-        console.print(escape(in_words(record.guarantee)), soft_wrap=True)
+        console.print(escape(in_words(stated)), soft_wrap=True)
 
 
 def _rounds_table(rounds: list[Mapping[str, Any]], *, headline_metric: str) -> Table:

@@ -93,6 +93,7 @@ def _read(path: Path) -> Run | Unread:
             record=record,
             config=_config(path),
             guarantee=None if verdict.guarantee is None else verdict.guarantee.to_json(),
+            also=tuple(further.to_json() for further in verdict.guarantees[1:] if further is not None),
         )
         return Unread(path, status, reason) if (reason := _tables_damage(run)) else run
     except FedprivError as error:

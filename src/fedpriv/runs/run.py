@@ -1,6 +1,6 @@
 """One finished run, as its folder tells it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,14 @@ class Run:
     Attributes:
         config: the resolved ``config.yaml``, nested.
         guarantee: as in ``run.json``, but recomputed from the ledger; None: nothing is claimed.
+        also: guarantees of further units.
     """
 
     path: Path
     record: RunRecord
     config: Mapping[str, Any]
     guarantee: Mapping[str, Any] | None
+    also: Sequence[Mapping[str, Any]]
 
     def __repr__(self) -> str:
         return f"Run({self.record.name}/{self.record.run_id}, {self.headline}={self.value}, epsilon={self.epsilon})"

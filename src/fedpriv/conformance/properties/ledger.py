@@ -83,8 +83,12 @@ def _other_statements(subject: Subject) -> str | None:
 def _terms(entry: ReleaseEntry) -> Hashable:
     """What an entry charges the server's release for, or client 0; None where it is not there."""
     named = isinstance(entry.clients, str)
-    charged = [(release, steps) for client, release, steps in entry.releases() if named or client == 0]
-    terms = entry.noise_law, entry.sensitivity, entry.sampling, entry.population, entry.group
+    charged = [
+        (release.noise_multiplier, release.sampling, release.rate, release.population, release.cohort, steps)
+        for client, release, steps in entry.releases()
+        if named or client == 0
+    ]
+    terms = entry.noise_law, entry.sensitivity, entry.sampling, entry.population, entry.group is None
     numbers = (entry.noise_std, entry.noise_multiplier, entry.cohort) if named else ()
     return (*terms, *numbers, *charged) if charged else None
 

@@ -27,7 +27,7 @@ _COUNT_NOISE = 0.05  # of the expected cohort: sigma_b of Andrew et al. 2021, se
 
 
 @dataclass(frozen=True)
-class _Central(ABC):
+class CentralChoice(ABC):
     """Every client's whole update is one unit's addend."""
 
     setting: Setting
@@ -64,7 +64,7 @@ class _Central(ABC):
 
 
 @final
-class CentralFixed(_Central):
+class CentralFixed(CentralChoice):
     """``privacy=central``."""
 
     def _made(self, **shared: Any) -> Mechanism:
@@ -73,7 +73,7 @@ class CentralFixed(_Central):
 
 
 @final
-class CentralFollowing(_Central):
+class CentralFollowing(CentralChoice):
     """``privacy=central_adaptive``."""
 
     def _made(self, **shared: Any) -> Mechanism:
@@ -92,7 +92,7 @@ class CentralFollowing(_Central):
 
 
 @final
-class CentralByLayer(_Central):
+class CentralByLayer(CentralChoice):
     """``privacy=central_per_layer``."""
 
     def _made(self, **shared: Any) -> Mechanism:

@@ -22,12 +22,14 @@ class Setting:
 
     Attributes:
         sampler: as planned; nothing that depends on a key is drawn from it.
+        participation_cap: rounds that a client may take part in at most; None for no such cap.
         layout: of the updates.
     """
 
     config: Config
     data: FederatedData
     sampler: CohortSampler
+    participation_cap: int | None
     layout: ParameterLayout
 
     @property
@@ -38,6 +40,9 @@ class Setting:
 
 class Choice(Protocol):
     """What PrivacyTerms asks of a choice."""
+
+    @property
+    def setting(self) -> Setting: ...
 
     @property
     def num_multipliers(self) -> int:

@@ -43,6 +43,11 @@ class ExampleLevel:
         counts = participations(
             setting.sampler, first_round=1, last_round=setting.config.rounds, population=setting.data.num_clients
         )
+        return self.calibrated_for(counts, target_epsilon, accounting)
+
+    def calibrated_for(self, counts: np.ndarray, target_epsilon: float, accounting: Accounting) -> np.ndarray:
+        """As ``calibrated``, for so many participations of each client (int64, aligned with client ids)."""
+        setting = self.setting
         noise = calibrate_clients(
             rates=self._rates, counts=counts * self._steps, target_epsilon=target_epsilon, **asdict(accounting)
         )

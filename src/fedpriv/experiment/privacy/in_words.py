@@ -3,17 +3,21 @@
 from dataclasses import asdict
 from typing import Any
 
-from fedpriv.accounting.claims import noise_by_server, protects
+from fedpriv.accounting.claims import Unit, noise_by_server, protects
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.config import Config
 
 _WEIGHTING = {"examples": "each client's update by its number of examples", "uniform": "every client counts once"}
 
 
-def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
-    """The fields of ``Terms`` that say how noise is drawn, cohorts sampled and updates averaged."""
+def in_words(config: Config, law: CohortSampling, *, mechanism: str, unit: Unit | None) -> dict[str, Any]:
+    """The fields of ``Terms`` that say how noise is drawn, cohorts sampled and updates averaged.
+
+    Args:
+        mechanism: the choice of ``privacy``; ``unit``: whose noise is meant.
+    """
     stock = config.strategy.algorithm == "flower"
-    if noise_by_server(config.privacy.mechanism):
+    if noise_by_server(mechanism):
         weighting = _WEIGHTING["uniform"]
         denominator = f"the public expected cohort, {law.cohort:g}"
         dropouts = "a client that drops out, fails or sends something not finite adds zero; noise and denominator stay"
@@ -21,14 +25,14 @@ def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
         weighting = "as the Flower strategy does" if stock else _WEIGHTING[config.strategy.weighting]
         denominator = "as the Flower strategy does" if stock else "the weights of those who answered"
         dropouts = "who does not answer is left out of the mean, and pays as if it had answered"
-    if protects(config.privacy.mechanism, "example"):
+    if protects(mechanism, "example"):
         denominator += "; in local steps the public expected batch"
     cohorts = {"kind": "by the Flower strategy", "population": law.population} if stock else asdict(law) | {
         "rate": law.rate
     }
     return {
-        "noise_rng": _noise_rng(config),
-        "sampling_run": {"cohorts": cohorts, "batches": _batches(config)},
+        "noise_rng": _noise_rng(config, mechanism, unit),
+        "sampling_run": {"cohorts": cohorts, "batches": _batches(config, private=protects(mechanism, "example"))},
         "weighting": weighting,
         "denominator": denominator,
         "dropout_policy": dropouts,
@@ -37,9 +41,8 @@ def in_words(config: Config, law: CohortSampling) -> dict[str, Any]:
     }
 
 
-def _batches(config: Config) -> dict[str, Any]:
+def _batches(config: Config, *, private: bool) -> dict[str, Any]:
     training = config.training
-    private = protects(config.privacy.mechanism, "example")
     return {
         "kind": "poisson" if private else "epochs in shuffled order, or as the user's own code does",
         "expected_size" if private else "size": training.batch_size,
@@ -47,12 +50,12 @@ def _batches(config: Config) -> dict[str, Any]:
     }
 
 
-def _noise_rng(config: Config) -> str:
-    if config.privacy.mechanism == "none":
+def _noise_rng(config: Config, mechanism: str, unit: Unit | None) -> str:
+    if unit is None:
         return "no noise"
     key = "a secret key, deleted at the end" if config.seeds.noise == "secret" else "a recorded seed"
-    if protects(config.privacy.mechanism, "client"):
-        where = "on the server" if noise_by_server(config.privacy.mechanism) else "at each client"
+    if unit == "client":
+        where = "on the server" if noise_by_server(mechanism) else "at each client"
         return f"numpy's Philox in float64 {where}, from {key}; not cryptographic"
     generator = "mt19937, its whole state" if config.device == "cpu" else "Philox, a key of 64 bits"
     return f"torch's {generator} in float32 at each client, from {key}; not cryptographic"

@@ -73,6 +73,10 @@ class CentralAdaptive:
         joint, count = self.noise_multiplier, self.count_noise_std / _ONE_BIT
         return 1 / math.sqrt(joint**-2 - count**-2)
 
+    @property
+    def halves(self) -> "Sequence[CentralAdaptive]":
+        return (self,)
+
     def initial_state(self) -> State:
         return _state(self.initial_norm)
 
@@ -121,7 +125,7 @@ class CentralAdaptive:
         return () if entry is None else (entry,)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
     ) -> dict[int, Composition]:
         return self._releases.planned(first_round=first_round, last_round=last_round)
 

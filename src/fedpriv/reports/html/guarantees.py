@@ -21,7 +21,7 @@ def in_all_words(panels: Sequence[Panel]) -> Iterator[Mapping[str, Any]]:
             unit = (claiming[0].guarantee or {})["unit"]
             yield {
                 "summary": f"{setting.label}: {_count(len(claiming))}, {unit} level",
-                "claims": [_claim(run, whole=run is claiming[0]) for run in claiming],
+                "claims": [claim for run in claiming for claim in _claims(run, whole=run is claiming[0])],
                 "matrix": _matrix(claiming[0]),
             }
 
@@ -29,7 +29,7 @@ def in_all_words(panels: Sequence[Panel]) -> Iterator[Mapping[str, Any]]:
 def guarantee_table(panels: Sequence[Panel]) -> Table:
     """A row a run; "none" where nothing is claimed."""
     columns = ["setting", "seed", "run", "epsilon", "delta", *(name.replace("_", " ") for name in _FIELDS)]
-    rows = [_row(setting, run) for _, setting, run in each_run(panels)]
+    rows = [row for _, setting, run in each_run(panels) for row in _rows(setting, run)]
     return Table(
         key="guarantees",
         caption="Each run's guarantee, recomputed from its ledger.",
@@ -39,9 +39,9 @@ def guarantee_table(panels: Sequence[Panel]) -> Table:
     )
 
 
-def _claim(run: Run, *, whole: bool) -> Mapping[str, str]:
-    guarantee = run.guarantee or {}
-    return {"text": in_words(guarantee) if whole else claim_in_words(guarantee), "run": run.record.run_id}
+def _claims(run: Run, *, whole: bool) -> Iterator[Mapping[str, str]]:
+    for guarantee in (run.guarantee or {}, *run.also):
+        yield {"text": in_words(guarantee) if whole else claim_in_words(guarantee), "run": run.record.run_id}
 
 
 def _matrix(run: Run) -> Table | None:
@@ -63,14 +63,15 @@ def _matrix(run: Run) -> Table | None:
     )
 
 
-def _row(setting: Setting, run: Run) -> list[str]:
-    guarantee = run.guarantee
+def _rows(setting: Setting, run: Run) -> Iterator[list[str]]:
     head = [setting.label, str(run.record.seed), run.record.run_id]
-    if guarantee is None:
-        return [*head, "none", "", *("" for _ in _FIELDS)]
-    values = [guarantee.get(name) for name in _FIELDS]
-    shown = [f"{value:.4g}" if isinstance(value, float) else str(value).replace("_", " ") for value in values]
-    return [*head, bound(guarantee["epsilon"]), bound(guarantee["delta"], 3), *shown]
+    if run.guarantee is None:
+        yield [*head, "none", "", *("" for _ in _FIELDS)]
+        return
+    for guarantee in (run.guarantee, *run.also):
+        values = [guarantee.get(name) for name in _FIELDS]
+        shown = [f"{value:.4g}" if isinstance(value, float) else str(value).replace("_", " ") for value in values]
+        yield [*head, bound(guarantee["epsilon"]), bound(guarantee["delta"], 3), *shown]
 
 
 def _count(number: int) -> str:
