@@ -23,7 +23,7 @@ from fedpriv.streams import Streams, seed_key
 settings.register_profile("fedpriv", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fedpriv")
 
-PURPOSES = ("split", "partition", "model", "cohort", "batches", "dropout", "training", "noise", "commitment")
+PURPOSES = ("split", "partition", "model", "cohort", "batches", "dropout", "training", "noise", "commitment", "masks")
 # Chance of one judgement to be wrong about the right law. Seeds are fixed: this guards edits of the tests.
 _P_VALUE = 1e-5
 

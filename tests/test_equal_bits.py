@@ -21,6 +21,7 @@ MECHANISMS: dict[str, tuple[str, ...]] = {
     "ftrl_tree": (*SMALL, *MANY, "privacy=ftrl_tree", "sampling.cohort=8", FLAKY),
     "ftrl_banded": (*SMALL, *MANY, "privacy=ftrl_banded", "sampling.cohort=8", FLAKY),
     "both_units": (*SMALL, *MANY, "privacy=both_units", "sampling.cohort=20", FLAKY),
+    "distributed": (*SMALL, *MANY, "privacy=distributed", "sampling.cohort=8", "federation.dropout=0.1"),
     "local_gaussian": (*SMALL, *MANY, "privacy=local_gaussian", "sampling.cohort=20", FLAKY),
     "local_laplace": (*SMALL, *MANY, "privacy=local_laplace", "sampling.cohort=20", FLAKY),
     "scaffold": (

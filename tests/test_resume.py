@@ -217,6 +217,7 @@ def test_killed_at_ten_moments_with_two_workers(name, tmp_path, undisturbed):
         (*SMALL, "privacy=central", "sampling=poisson", "sampling.cohort=2", "federation.dropout=0.2"),
         (*SMALL, "privacy=central_adaptive", "sampling.cohort=2", "federation.dropout=0.2"),
         pytest.param((*SMALL, "privacy=local_laplace", "sampling.cohort=2"), marks=pytest.mark.slow),
+        (*SMALL, "privacy=distributed", "sampling.cohort=2", "federation.dropout=0.2"),
         pytest.param((*SMALL, "privacy=ftrl_tree", "sampling.cohort=2"), marks=pytest.mark.slow),
         (*SMALL, "privacy=ftrl_banded", "sampling.cohort=2", "federation.dropout=0.2"),
         (*SMALL, "privacy=both_units", "sampling.cohort=2", "federation.dropout=0.2"),
@@ -224,7 +225,7 @@ def test_killed_at_ten_moments_with_two_workers(name, tmp_path, undisturbed):
         (*DIGITS, "privacy=none", "strategy=scaffold", "sampling.cohort=2", "federation.dropout=0.2"),
         (*SMALL, "model=mlp", "strategy=personal_layers", "strategy.personal=['output.*']", "split.client_holdout=0.2"),
     ],
-    ids=["central", "central_adaptive", "local_laplace", "ftrl_tree", "ftrl_banded", "both_units", "none", "scaffold", "personal layers"],
+    ids=lambda overrides: " ".join(o for o in overrides if o.startswith(("privacy=", "strategy="))),
 )
 def test_killed_twice_with_other_mechanisms_and_strategies(overrides, tmp_path, undisturbed):
     run = (*overrides, f"output_dir={tmp_path}")

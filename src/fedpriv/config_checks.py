@@ -16,6 +16,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "privacy.noise_multiplier": (1e-3, 1e6),
     "privacy.example_noise_multiplier": (1e-3, 1e6),
     "privacy.max_grad_norm": (1e-6, 1e6),
+    "privacy.bits": (4, 32),
     "privacy.clipping_norm": (1e-12, 1e12),
     "workers": (1, 1024),
     "threads": (1, 256),
@@ -30,6 +31,7 @@ _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise"),
     "central_per_layer": ("clipping_norm", "layer_norms"),
     "both_units": ("clipping_norm", "max_grad_norm", "example_epsilon", "example_delta", "example_noise_multiplier"),
+    "distributed": ("clipping_norm", "bits", "granularity", "tolerated_dropout"),
     "ftrl_tree": ("clipping_norm", "restart_every"),
     "ftrl_banded": ("clipping_norm", "bands"),
     "local_gaussian": ("clipping_norm",),
@@ -41,6 +43,7 @@ _OPTIONAL = (
     "layer_norms",
     "restart_every",
     "bands",
+    "granularity",
     "example_epsilon",
     "example_delta",
     "example_noise_multiplier",
@@ -124,6 +127,7 @@ def _check_numbers(config: Config) -> None:
         "sampling.separation": config.sampling.separation,
         "sampling.cap": config.sampling.cap,
         "privacy.restart_every": config.privacy.restart_every,
+        "privacy.bits": config.privacy.bits,
         "privacy.bands": config.privacy.bands,
         "sampling.participation_cap": config.sampling.participation_cap,
         "tuning.stack_size": config.tuning.stack_size,
@@ -140,6 +144,7 @@ def _check_numbers(config: Config) -> None:
         "privacy.max_grad_norm": config.privacy.max_grad_norm,
         "privacy.clipping_lr": config.privacy.clipping_lr,
         "privacy.count_noise": config.privacy.count_noise,
+        "privacy.granularity": config.privacy.granularity,
         **{f"privacy.layer_norms.{name}": norm for name, norm in config.privacy.layer_norms.items()},
         "privacy.example_noise_multiplier": config.privacy.example_noise_multiplier,
         "privacy.delta": config.privacy.delta,
@@ -163,6 +168,9 @@ def _check_numbers(config: Config) -> None:
             raise ConfigError(f"privacy.{key}={delta} must be below 1.")
     if not 0 <= config.training.proximal_mu < math.inf:
         raise ConfigError(f"training.proximal_mu={config.training.proximal_mu} must be >= 0.")
+    tolerated = config.privacy.tolerated_dropout
+    if tolerated is not None and not 0 <= tolerated < 1:
+        raise ConfigError(f"privacy.tolerated_dropout={tolerated} must be in [0, 1).")
     if not 0 <= config.federation.dropout < 1:
         raise ConfigError(f"federation.dropout={config.federation.dropout} must be in [0, 1).")
     for key in ("client_holdout", "held_out_clients"):

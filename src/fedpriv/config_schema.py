@@ -79,6 +79,9 @@ class PrivacyConfig:
     target_quantile: float | None = None
     clipping_lr: float | None = None
     count_noise: float | None = None
+    bits: int | None = None
+    granularity: float | None = None
+    tolerated_dropout: float | None = None
     restart_every: int | None = None
     bands: int | None = None
     layer_norms: dict[str, float] = field(default_factory=dict)

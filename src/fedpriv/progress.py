@@ -59,6 +59,11 @@ class TerminalReporter:
             self._failed += 1
             if self._failed <= _NAMED_FAILURES:
                 self._console.print(f"Round {row['round']}: client {client} failed: {escape(text)}")
+        if row.get("aborted"):
+            self._console.print(
+                f"Round {row['round']} was aborted: {row['replied']} of {row['cohort']} answered, fewer than the noise "
+                "was made for. Nothing was released; the round stays paid for."
+            )
         numbers = _numbers(row)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=row["round"], numbers=numbers)

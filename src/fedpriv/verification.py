@@ -88,7 +88,7 @@ def _earned(entries: Sequence[ReleaseEntry], terms: Sequence[Terms]) -> Iterator
 
 def _unpaid(record: RunRecord, entries: Sequence[ReleaseEntry]) -> Iterator[str]:
     """Where clients do not add the noise, every round releases, that of an empty cohort too."""
-    central = [entry for entry in entries if CLAIMS[entry.mechanism].trust_model != "local"]
+    central = [entry for entry in entries if CLAIMS[entry.mechanism].trust_model == "central"]
     if not central:
         return
     if missing := sorted(set(range(1, record.rounds + 1)) - {entry.round for entry in central}):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Unit = Literal["example", "client"]
-TrustModel = Literal["local", "central"]
+TrustModel = Literal["local", "distributed", "central"]
 
 _SEES_GLOBAL_MODELS = "anyone who sees the global models but neither updates nor the server's coins"
 
@@ -16,7 +16,8 @@ class MechanismClaim:
 
     Attributes:
         unit: what is protected.
-        trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
+        trust_model: ``local`` (a client's own noise protects it), ``distributed`` (the noise of many clients together,
+            in a sum that hides single ones) or ``central`` (a trusted server adds the noise).
         observer: against whom it holds.
         released: what that observer sees.
         noise_law: of its noise, in the ledger's words.
@@ -68,6 +69,15 @@ CLAIMS: Mapping[str, MechanismClaim] = {
     "ftrl_banded": replace(_CENTRAL, noise_law="gaussian_banded"),
     "local_gaussian": _LOCAL,
     "local_laplace": replace(_LOCAL, noise_law="laplace"),
+    "distributed_gaussian": MechanismClaim(
+        unit="client",
+        trust_model="distributed",
+        observer="a server that sees sums of updates only (secure aggregation), and whoever sees the global models",
+        released="the sum of every round's updates, and all that is computed from it: the global models",
+        noise_law="discrete_gaussian",
+        norm="clipping_norm",
+        drawn="clients into cohorts, which the server sees",
+    ),
 }
 """By the mechanism's name in the ledger."""
 
@@ -78,6 +88,7 @@ LEDGER_NAMES: Mapping[str, tuple[str, ...]] = {
     "central_adaptive": ("central_adaptive",),
     "central_per_layer": ("central_per_layer",),
     "both_units": ("central_gaussian", "example_dpsgd"),
+    "distributed": ("distributed_gaussian",),
     "ftrl_banded": ("ftrl_banded",),
     "ftrl_tree": ("ftrl_tree",),
     "local_gaussian": ("local_gaussian",),
@@ -94,6 +105,11 @@ def protected_units(mechanism: str) -> tuple[Unit, ...]:
 def noise_by_server(mechanism: str) -> bool:
     """Whether whole updates go into one sum, to which a trusted server adds the noise."""
     return any(CLAIMS[name].trust_model == "central" for name in LEDGER_NAMES[mechanism])
+
+
+def trust_model(mechanism: str) -> TrustModel | None:
+    """Of the headline; None where nothing is claimed."""
+    return next((CLAIMS[name].trust_model for name in LEDGER_NAMES[mechanism]), None)
 
 
 def is_correlated(mechanism: str) -> bool:

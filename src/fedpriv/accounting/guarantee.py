@@ -17,7 +17,7 @@ from .ledger import ReleaseEntry, compositions
 from .printed import rounded_up, upwards
 from .release import Composition, Release
 from .terms import Terms
-from .threat_model import Cell, central_matrix, local_matrix, no_guarantee, reports_matrix
+from .threat_model import Cell, central_matrix, local_matrix, no_guarantee, reports_matrix, sums_matrix
 
 EVIDENCE = "no audit was run"
 
@@ -44,7 +44,7 @@ class Guarantee:
         epsilon: upper bound, the maximum over ``population`` participants.
         unit: ``example`` or ``client``.
         relation: ``add_or_remove_one``, ``replace_one`` or ``zero_out``.
-        trust_model: ``local`` (noise is added by the client) or ``central`` (by a trusted server).
+        trust_model: ``local``, ``distributed`` or ``central`` (see ``fedpriv.accounting.claims``).
         observer: against whom it holds.
         released: what that observer sees.
         mu: of Gaussian DP, where nothing is sampled; else None.
@@ -134,9 +134,13 @@ def claim_in_words(guarantee: Mapping[str, Any]) -> str:
 
 def in_words(guarantee: Mapping[str, Any]) -> str:
     """One paragraph that can be quoted, from what ``to_json`` gives."""
-    keeper = "Each client" if guarantee["trust_model"] == "local" else "A trusted server"
+    keeper = {
+        "local": "Each client adds the noise.",
+        "distributed": "Each client adds a share of the noise, under a secure sum.",
+        "central": "A trusted server adds the noise.",
+    }[guarantee["trust_model"]]
     return (
-        f"{claim_in_words(guarantee)} {keeper} adds the noise. Accounted by {guarantee['method']} over "
+        f"{claim_in_words(guarantee)} {keeper} Accounted by {guarantee['method']} over "
         f"{guarantee['releases']} releases in {guarantee['rounds']} rounds. "
         f"Not covered: {'; '.join(guarantee['not_covered'])}."
     )
@@ -193,7 +197,7 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         noise_law=first.noise_law,
         noise_multiplier_min=min(release.noise_multiplier for release in releases),
         noise_multiplier_max=max(release.noise_multiplier for release in releases),
-        worst_client=worst if claim.trust_model == "local" else None,
+        worst_client=worst if claim.trust_model != "central" else None,
         simulation_only=not terms.noise_secret,
         evidence=EVIDENCE,
         not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),
@@ -243,6 +247,8 @@ def _matrix(
 ) -> tuple[Cell, ...]:
     if first.unit == "example":
         return local_matrix(epsilon=epsilon, accounting=accounting)
+    if CLAIMS[first.mechanism].trust_model == "distributed":
+        return sums_matrix(released=released, epsilon=epsilon, accounting=accounting)
     if CLAIMS[first.mechanism].trust_model == "local":
         return reports_matrix(released=released, epsilon=epsilon, accounting=accounting)
     return central_matrix(

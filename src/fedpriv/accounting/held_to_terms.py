@@ -41,7 +41,9 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
         _check_group(entry, correlated=is_correlated(terms.mechanism))
     if is_correlated(terms.mechanism) and len({entry.noise_multiplier for entry in entries}) > 1:
         raise ConfigError("The ledger's rounds share their noise, but have different amounts of it.")
-    if expected.trust_model != "local":
+    if expected.trust_model == "distributed":
+        _check_shares(entries, terms)
+    if expected.trust_model == "central":
         _check_cohorts(entries, CohortSampling(**_law(terms)))
 
 
@@ -71,6 +73,16 @@ def _check_group(entry: ReleaseEntry, *, correlated: bool) -> None:
             f"The ledger's round {entry.round} shares its noise with {details.get('bands', 0):g} rounds, in which a "
             f"client of turns {separation} apart could be more than once."
         )
+
+
+def _check_shares(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
+    """Every round is a sum of one share for each client of the cohort, and the same kind of sum."""
+    if len({entry.details for entry in entries}) > 1:
+        raise ConfigError("The ledger's rounds are secure sums of different kinds.")
+    shares = dict(entries[0].details).get("shares")
+    for entry in entries:
+        if entry.cohort != shares or entry.cohort != terms.sampling_run["cohorts"]["cohort"]:
+            raise ConfigError(f"The ledger's round {entry.round} has {entry.cohort} clients, but {shares} shares.")
 
 
 def _law(terms: Terms) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import numpy as np
 from fedpriv.errors import ConfigError, DamagedRunError
 
 from .client_table import COLUMNS, ClientTable, TabledClients, participations
+from .discrete_gaussian import SumOfShares, rounded_norm
 from .laplace import LaplaceReport
 from .release import Composition, Release, Sampling
 from .sampled_gaussian import COUNTED, SampledGaussian
@@ -51,6 +52,8 @@ class ReleaseTerms:
         multiplier = noise_std / self.sensitivity
         if self.of_tree is not None:
             return tree_round(multiplier, dict(self.details), *self.of_tree)
+        if self.noise_law == "discrete_gaussian":
+            return sum_of_shares(multiplier, self.sensitivity, dict(self.details))
         if self.noise_law == "laplace":
             return LaplaceReport(noise_multiplier=multiplier, sampling=self.sampling, rate=rate)
         return SampledGaussian(
@@ -60,6 +63,28 @@ class ReleaseTerms:
             population=self.population,
             cohort=self.cohort,
         )
+
+
+def sum_of_shares(noise_multiplier: float, sensitivity: float, details: Mapping[str, float]) -> SumOfShares:
+    """One secure sum, whose parameters are the details.
+
+    Raises:
+        ConfigError: one is missing, or the sensitivity is not that of updates clipped and rounded so.
+    """
+    try:
+        norm, step, dimension = details["clipping_norm"], details["step"], int(details["dimension"])
+        survivors, shares = int(details["survivors"]), int(details["shares"])
+    except KeyError as error:
+        raise ConfigError(f"The ledger does not say what its secure sums are made of: {error} is missing.") from error
+    if not step > 0 or not math.isclose(sensitivity, step * rounded_norm(norm / step, dimension), rel_tol=1e-9):
+        raise ConfigError("The ledger's sensitivity is not that of updates which are clipped and rounded as it says.")
+    return SumOfShares(
+        noise_multiplier=noise_multiplier,
+        norm=sensitivity / step,
+        dimension=dimension,
+        survivors=survivors,
+        shares=shares,
+    )
 
 
 def tree_round(noise_multiplier: float, details: Mapping[str, float], round_number: int, attempt: int) -> TreeRound:

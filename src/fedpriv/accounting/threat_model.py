@@ -108,6 +108,38 @@ def reports_matrix(
     )
 
 
+def sums_matrix(*, released: Mapping[int, Composition], epsilon: float, accounting: Accounting) -> tuple[Cell, ...]:
+    """Client level, a share of the noise added by each client of a secure sum.
+
+    Args:
+        released: what the ledger holds.
+        epsilon: what it earns under ``accounting``.
+    """
+    exchanged = replace(accounting, relation="replace_one")
+    of_example, _ = exchanged.worst(released)
+    told = {
+        "client": (epsilon, accounting, "what the client's data say; that it took part is seen"),
+        "example": (of_example.value, exchanged, "changing one example replaces its client's update by another"),
+    }
+    return tuple(cell for unit, (value, judged, why) in told.items() for cell in _of_sums(unit, value, judged, why))
+
+
+def _of_sums(unit: str, epsilon: float, accounting: Accounting, why: str) -> Iterator[Cell]:
+    derived = f"Post-processing of sums, each of which is private: {why}."
+    yield _claimed(unit, "final_model", epsilon, accounting, derived)
+    yield _refused(
+        unit, "other_clients", "Clients that put their knowledge together can take their own shares of the noise away."
+    )
+    yield _refused(unit, "curious_server", "One client's share of the noise alone does not hide its update.")
+    yield _claimed(
+        unit,
+        "secure_aggregation_server",
+        epsilon,
+        accounting,
+        f"Every sum that is unmasked holds the shares of enough clients: {why}.",
+    )
+
+
 def central_matrix(
     *,
     sampling: str,

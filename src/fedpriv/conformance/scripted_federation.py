@@ -31,7 +31,7 @@ from fedpriv.training.rules import PlainRule
 
 from .subject import SERVER, Release, Report, Round
 
-_PURPOSES = ("cohort", "batches", "dropout", "training", "noise", "commitment")
+_PURPOSES = ("cohort", "batches", "dropout", "training", "noise", "commitment", "masks")
 _NODES, _CHUNK = 2, 8
 
 

@@ -69,7 +69,7 @@ _PURPOSES = {
     "data": PURPOSES,
     "sampling": ("cohort", "batches", "dropout", "training"),
     "model": ("model",),
-    "noise": ("noise", "commitment"),
+    "noise": ("noise", "commitment", "masks"),
 }
 
 
@@ -277,7 +277,7 @@ class Experiment:
         # at example level a proof says nothing of one who knows which units dropout layers left out for whom
         also = ["cohort"] * amplified + ["training"] * protects(mechanism, "example")
         if noise_key is not None:
-            secret = ["noise", "commitment", "batches", *also]
+            secret = ["noise", "commitment", "masks", "batches", *also]
             key = hashlib.sha256(b"fedpriv noise key" + noise_key).digest()
             keys.update(dict.fromkeys(secret, key))
         if attempt > 0 and amplified:

@@ -374,6 +374,9 @@ class Attempt:
     def _after_round(self, outcome: RoundOutcome) -> None:
         for client, failure in sorted(outcome.failures.items()):
             self.recorder.decide("client_failed", round=outcome.round, client=client, failure=failure)
+        if outcome.aborted:
+            asked = len(outcome.cohort)
+            self.recorder.decide("round_aborted", round=outcome.round, answered=outcome.replied, asked=asked)
         trained = time.monotonic()
         tested = self._test(outcome.round)
         now = time.monotonic()

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fedpriv.accounting.claims import is_correlated, noise_by_server, protected_units
+from fedpriv.accounting.claims import is_correlated, noise_by_server, protected_units, trust_model
 from fedpriv.accounting.sampling import CohortSampling, cohort_sampling
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
@@ -35,7 +35,8 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
     if kind == "auto":
         amplified = noise_by_server(config.privacy.mechanism)
         kind = "all" if sampling.cohort in (None, len(clients)) else "poisson" if amplified else "fixed_size"
-        if is_correlated(config.privacy.mechanism):
+        even = sampling.cohort is not None and len(clients) % sampling.cohort == 0
+        if is_correlated(config.privacy.mechanism) or (even and trust_model(config.privacy.mechanism) == "distributed"):
             return _in_turns(config, clients, streams)
     law = cohort_sampling(
         kind=kind,

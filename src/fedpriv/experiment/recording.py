@@ -162,6 +162,7 @@ def round_row(
         "replied": outcome.replied,
         "dropped": int((outcome.status == DROPPED).sum()),
         "failed": int((outcome.status == FAILED).sum()),
+        "aborted": outcome.aborted,
         "diagnostic_train_loss": _mean_loss(outcome.metrics),
         "diagnostic_clipped": _mean(outcome.metrics.get("clipped")),
         "diagnostic_clipped_examples": _mean(outcome.metrics.get("clipped_examples")),

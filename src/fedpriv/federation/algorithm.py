@@ -38,6 +38,7 @@ class RoundOutcome:
         status: of each: replied, dropped or failed.
         metrics: per-client diagnostics, aligned with ``cohort``.
         failures: client id -> what went wrong.
+        aborted: whether so few answered that nothing was released; the round stays paid for.
     """
 
     round: int
@@ -46,6 +47,7 @@ class RoundOutcome:
     status: np.ndarray
     metrics: Mapping[str, np.ndarray]
     failures: Mapping[int, str]
+    aborted: bool
 
     @property
     def replied(self) -> int:
@@ -128,13 +130,20 @@ class FederatedAveraging:
             **key,
         )
         update, kept = self.mechanism.decode(gathered), self.mechanism.next_state(gathered)
-        answers = self._answers(state, replies, cohort, status, metrics)
-        state.optimizer.step(state.rule.combine(update, answers))
+        if update is not None:
+            answers = self._answers(state, replies, cohort, status, metrics)
+            state.optimizer.step(state.rule.combine(update, answers))
+            state.states.update(answers.after)
         state.mechanism = kept
-        state.states.update(answers.after)
         state.round = round_number
         return RoundOutcome(
-            round=round_number, entries=entries, cohort=cohort, status=status, metrics=metrics, failures=failures
+            round=round_number,
+            entries=entries,
+            cohort=cohort,
+            status=status,
+            metrics=metrics,
+            failures=failures,
+            aborted=update is None,
         )
 
     def evaluate_clients(self, grid: Grid, state: ServerState, clients: np.ndarray) -> dict[str, np.ndarray]:

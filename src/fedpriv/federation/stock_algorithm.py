@@ -93,6 +93,7 @@ class StockAlgorithm:
         self._evaluate(grid, nodes, state)
         state.round = round_number
         return RoundOutcome(
+            aborted=False,
             round=round_number, entries=entries, cohort=cohort, status=status, metrics=metrics, failures=failures
         )
 

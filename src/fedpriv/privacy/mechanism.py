@@ -55,8 +55,11 @@ class Mechanism(Protocol):
         """Client half: constrain and encode updates, (n, d), each by itself."""
         ...
 
-    def decode(self, gathered: Gathered) -> torch.Tensor:
-        """Server half: the mean update (float64, shape (d,)) from the sum of encoded ones, private by now."""
+    def decode(self, gathered: Gathered) -> torch.Tensor | None:
+        """Server half: the mean update (float64, shape (d,)) from the sum of encoded ones, private by now.
+
+        None: so few answered that the round is aborted, and nothing of it is released.
+        """
         ...
 
     def next_state(self, gathered: Gathered) -> State:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from fedpriv.accounting.claims import Unit, noise_by_server, protects
+from fedpriv.accounting.claims import Unit, noise_by_server, protects, trust_model
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.config import Config
 
@@ -21,6 +21,13 @@ def in_words(config: Config, law: CohortSampling, *, mechanism: str, unit: Unit 
         weighting = _WEIGHTING["uniform"]
         denominator = f"the public expected cohort, {law.cohort:g}"
         dropouts = "a client that drops out, fails or sends something not finite adds zero; noise and denominator stay"
+    elif trust_model(mechanism) == "distributed":
+        weighting = _WEIGHTING["uniform"]
+        denominator = f"the whole cohort, {law.cohort:g}"
+        dropouts = (
+            f"who does not answer adds zero; more than {config.privacy.tolerated_dropout:g} of the cohort abort the "
+            "round, which stays paid for"
+        )
     else:
         weighting = "as the Flower strategy does" if stock else _WEIGHTING[config.strategy.weighting]
         denominator = "as the Flower strategy does" if stock else "the weights of those who answered"
@@ -56,6 +63,8 @@ def _noise_rng(config: Config, mechanism: str, unit: Unit | None) -> str:
     key = "a secret key, deleted at the end" if config.seeds.noise == "secret" else "a recorded seed"
     if unit == "client":
         where = "on the server" if noise_by_server(mechanism) else "at each client"
+        if trust_model(mechanism) == "distributed":
+            where += " (discrete Gaussian shares by rejection; masks by ChaCha20)"
         return f"numpy's Philox in float64 {where}, from {key}; not cryptographic"
     generator = "mt19937, its whole state" if config.device == "cpu" else "Philox, a key of 64 bits"
     return f"torch's {generator} in float32 at each client, from {key}; not cryptographic"

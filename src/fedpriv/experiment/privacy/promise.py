@@ -52,8 +52,8 @@ class Promise:
 
     @property
     def noise_by_clients(self) -> bool:
-        """Whether each client adds this unit's noise, and so has an epsilon of its own."""
-        return any(CLAIMS[name].trust_model == "local" for name in self._ledger_names)
+        """Whether clients add this unit's noise, and each has an epsilon of its own."""
+        return any(CLAIMS[name].trust_model != "central" for name in self._ledger_names)
 
     @property
     def _ledger_names(self) -> list[str]:

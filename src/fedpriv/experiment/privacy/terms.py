@@ -16,6 +16,7 @@ from fedpriv.streams import Streams
 from .both_units import ExampleUnderClient, as_example_level
 from .central import CentralByLayer, CentralFixed, CentralFollowing
 from .choice import Choice, Setting
+from .distributed import Shares
 from .example import ExampleLevel
 from .ftrl import BandedNoise, TreeNoise
 from .local import LocalGaussianReports, LocalLaplaceReports
@@ -28,6 +29,7 @@ _CHOICES: Mapping[str, type[Choice]] = {
     "central": CentralFixed,
     "central_adaptive": CentralFollowing,
     "central_per_layer": CentralByLayer,
+    "distributed": Shares,
     "ftrl_tree": TreeNoise,
     "ftrl_banded": BandedNoise,
     "local_gaussian": LocalGaussianReports,

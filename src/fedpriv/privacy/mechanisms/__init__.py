@@ -4,6 +4,7 @@ from .both_units import BothUnits
 from .central import CentralGaussian
 from .central_adaptive import CentralAdaptive
 from .central_per_layer import CentralPerLayer, LayerNorm
+from .distributed import DistributedGaussian
 from .example import ExampleGaussian
 from .ftrl import FtrlBanded, FtrlTree
 from .local import LocalGaussian, LocalLaplace
@@ -14,6 +15,7 @@ __all__ = [
     "CentralAdaptive",
     "CentralGaussian",
     "CentralPerLayer",
+    "DistributedGaussian",
     "ExampleGaussian",
     "FtrlBanded",
     "FtrlTree",

@@ -26,6 +26,7 @@ class ClientReleases:
         steps: each client's noisy sums in one participation.
         noise_multipliers: each client's; 0 everywhere means no noise and no claim.
         release: noise multiplier and rate -> one noisy sum, as an accountant sees it.
+        details: of the noise law, in order of the names.
     """
 
     mechanism: str
@@ -37,6 +38,7 @@ class ClientReleases:
     steps: np.ndarray
     noise_multipliers: np.ndarray
     release: Callable[[float, float], Release]
+    details: tuple[tuple[str, float], ...]
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         training = cohort[self.steps[cohort] > 0]
@@ -55,6 +57,7 @@ class ClientReleases:
             **self._numbers(training),
             turn=None,
             group=None,
+            details=self.details,
         )
 
     def planned(self, participations: np.ndarray) -> dict[int, Composition]:

@@ -71,6 +71,7 @@ class ExampleGaussian(OneRelease):
             steps=self.steps,
             noise_multipliers=self.noise_multipliers,
             release=_batch,
+            details=(),
         )
 
 

@@ -102,6 +102,7 @@ class _LocalReports(OneRelease, ABC):
             steps=everybody.astype(np.int64),
             noise_multipliers=self.noise_multipliers,
             release=self.report,
+            details=(),
         )
 
 
