@@ -463,6 +463,22 @@ def test_a_target_epsilon_is_kept_by_stopping_earlier(tmp_path):
     assert fedpriv("resume", folder).code == 0
 
 
+@pytest.mark.slow
+def test_a_target_epsilon_is_kept_where_rounds_share_their_noise(tmp_path):
+    """Also by a second attempt that is killed before its first checkpoint: its rounds are of one tree."""
+    tree = ("privacy=ftrl_tree", "privacy.restart_every=12", "rounds=12", "sampling=all")
+    target = ("privacy.epsilon=8", "privacy.noise_multiplier=null", f"output_dir={tmp_path}")
+    run = (*SMALL, *tree, *target)
+    assert fedpriv("run", *run, deeds=[EVERY_ROUND, ("kill", _PERMITTED, "after", 3)]).code == KILLED
+    folder = only_run(tmp_path)
+    deeds = [OTHER_NUMPY, ONLY_ENDS, ("kill", _PERMITTED, "after", 6)]
+    assert fedpriv("resume", folder, deeds=deeds).code == KILLED
+    assert fedpriv("resume", folder, deeds=[OTHER_NUMPY]).code == 0
+    assert {e.group for e in ledger(folder)} == {f"rounds 1 to 12, attempt {attempt}" for attempt in (0, 1)}
+    assert run_json(folder)["guarantee"]["epsilon"] <= 8
+    assert here("verify", folder).code == 0
+
+
 def test_a_second_attempt_draws_the_cohort_anew_where_sampling_amplifies(tmp_path):
     central = ("privacy=central", "partition.num_clients=40", "sampling.cohort=20")
     run = (*SMALL, *central, f"output_dir={tmp_path}")

@@ -23,6 +23,7 @@ _config = compose(SMALL, config_dir=None)
 _experiment = Experiment(config=_config, data=load_data(_config))
 _mechanism = _experiment.privacy.mechanism(_experiment.privacy.noise_multipliers(), _experiment.streams(None))
 _cohorts = np.full(_experiment.data.num_clients, _config.rounds)
-_experiment.privacy.headline.accounting.worst(_mechanism.planned(_cohorts, first_round=1, last_round=_config.rounds, attempt=0, state={}))
+_planned = _mechanism.planned(_cohorts, first_round=1, last_round=_config.rounds, attempt=0)
+_experiment.privacy.headline.accounting.worst(_planned)
 
 gc.freeze()  # a collection in a child would copy every page of what it shares

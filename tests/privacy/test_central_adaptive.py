@@ -136,7 +136,8 @@ def test_noise_is_independent_across_rounds_and_attempts(mechanism, judge):
 
 def test_plan_is_what_the_ledger_will_hold_whatever_the_norms(mechanism):
     entries = [entry_of(mechanism, norm, round_number=r) for r, norm in enumerate((0.1, 3.0, 0.7), start=4)]
-    assert mechanism.planned(np.ones(50, dtype=np.int64), first_round=4, last_round=6, attempt=0, state={}) == compositions(entries)
+    planned = mechanism.planned(np.ones(50, dtype=np.int64), first_round=4, last_round=6, attempt=0)
+    assert planned == compositions(entries)
 
 
 def test_no_noise_means_no_entry(new_streams):

@@ -155,7 +155,7 @@ def test_commitment_is_salted_by_the_noise_key(new_streams):
 def test_no_noise_means_no_entry_and_no_plan(new_streams):
     mechanism = make(new_streams(0), noise_multiplier=0.0)
     assert mechanism.entry(round_number=1, attempt=0, cohort=CLIENTS) is None
-    assert mechanism.planned(np.ones(50, dtype=np.int64), first_round=1, last_round=3, attempt=0, state={}) == {}
+    assert mechanism.planned(np.ones(50, dtype=np.int64), first_round=1, last_round=3, attempt=0) == {}
     assert not noise_on_sum(mechanism).any()
 
 
@@ -164,7 +164,7 @@ def test_plan_is_what_the_ledger_will_hold(mechanism):
     entry = mechanism.entry(round_number=1, attempt=0, cohort=CLIENTS)
     [(_, release, count)] = entry.releases()
     entries = [mechanism.entry(round_number=r, attempt=0, cohort=CLIENTS) for r in range(3, 10)]
-    planned = mechanism.planned(np.ones(50, dtype=np.int64), first_round=3, last_round=9, attempt=0, state={})
+    planned = mechanism.planned(np.ones(50, dtype=np.int64), first_round=3, last_round=9, attempt=0)
     assert planned == compositions(entries)
     assert {each for composition in planned.values() for each in composition} == {release}
     separation = mechanism.sampler.law.separation

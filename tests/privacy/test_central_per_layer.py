@@ -90,7 +90,8 @@ def test_noise_is_independent_across_rounds_and_attempts_and_layers(mechanism, j
 
 def test_plan_is_what_the_ledger_will_hold(mechanism):
     entries = [mechanism.entry(round_number=r, attempt=0, cohort=CLIENTS) for r in range(3, 10)]
-    assert mechanism.planned(np.ones(50, dtype=np.int64), first_round=3, last_round=9, attempt=0, state={}) == compositions(entries)
+    planned = mechanism.planned(np.ones(50, dtype=np.int64), first_round=3, last_round=9, attempt=0)
+    assert planned == compositions(entries)
 
 
 LAYOUT = ParameterLayout(

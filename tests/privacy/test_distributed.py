@@ -293,7 +293,7 @@ def test_the_ledger_adds_up_to_the_plan(new_streams):
     mechanism = make(new_streams(0))
     entries = [mechanism.entry(round_number=r, attempt=0, cohort=COHORT) for r in (1, 2, 3)]
     counts = np.full(CLIENTS, 3)
-    planned = mechanism.planned(counts, first_round=1, last_round=3, attempt=0, state={})
+    planned = mechanism.planned(counts, first_round=1, last_round=3, attempt=0)
     assert planned == compositions(entries)
     assert list(LedgerTables().entries(json.loads(json.dumps(e.to_json())) for e in entries)) == entries
 

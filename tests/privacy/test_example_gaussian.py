@@ -40,7 +40,7 @@ def test_a_client_without_examples_releases_nothing():
     mechanism = make([1.0, 2.0, np.nan, 3.0, 4.0])
     entry = mechanism.entry(round_number=1, attempt=0, cohort=np.arange(5))
     assert entry.clients == (0, 1, 3, 4)
-    assert set(mechanism.planned(np.ones(5, dtype=np.int64), first_round=1, last_round=1, attempt=0, state={})) == {0, 1, 3, 4}
+    assert set(mechanism.planned(np.ones(5, dtype=np.int64), first_round=1, last_round=1, attempt=0)) == {0, 1, 3, 4}
     assert mechanism.entry(round_number=1, attempt=0, cohort=np.array([2])) is None
 
 
@@ -54,13 +54,13 @@ def test_a_cohort_with_an_uncalibrated_client_is_refused():
 def test_no_noise_means_no_entry():
     mechanism = make(np.zeros(5))
     assert mechanism.entry(round_number=1, attempt=0, cohort=np.arange(5)) is None
-    assert mechanism.planned(np.ones(5, dtype=np.int64), first_round=1, last_round=1, attempt=0, state={}) == {}
+    assert mechanism.planned(np.ones(5, dtype=np.int64), first_round=1, last_round=1, attempt=0) == {}
 
 
 def test_plan_is_what_the_ledger_will_hold():
     mechanism = make([1.1, 0.3, np.nan, 3.7, 0.9], max_grad_norm=0.3)
     participations = np.array([3, 0, 3, 1, 2])
-    planned = mechanism.planned(participations, first_round=1, last_round=3, attempt=0, state={})
+    planned = mechanism.planned(participations, first_round=1, last_round=3, attempt=0)
     entry = mechanism.entry(round_number=1, attempt=0, cohort=np.array([0, 3, 4]))
     released = {client: {release: steps} for client, release, steps in entry.releases()}
     assert set(planned) == {0, 3, 4}
@@ -91,7 +91,7 @@ def test_beyond_a_thousand_clients_an_entry_names_rows_of_one_table():
         (client, 0.25, 4) for client in (0, 3, 999)
     ]
     participations = np.bincount(cohort, minlength=MOST_LISTED + 1)
-    planned = many.planned(participations, first_round=1, last_round=1, attempt=0, state={})
+    planned = many.planned(participations, first_round=1, last_round=1, attempt=0)
     assert {client: {release: steps} for client, release, steps in first.releases()} == {
         client: planned[client] for client in (0, 3, 999)
     }

@@ -89,7 +89,7 @@ def test_plan_is_what_the_ledger_will_hold(mechanism):
     cohorts = [CLIENTS[:3], CLIENTS[2:5], CLIENTS[:1]]
     entries = [mechanism.entry(round_number=r, attempt=0, cohort=c) for r, c in enumerate(cohorts, start=1)]
     counts = np.bincount(np.concatenate(cohorts), minlength=6)
-    assert mechanism.planned(counts, first_round=1, last_round=3, attempt=0, state={}) == compositions(entries)
+    assert mechanism.planned(counts, first_round=1, last_round=3, attempt=0) == compositions(entries)
 
 
 @pytest.mark.parametrize(("relation", "expected"), [("replace_one", 5.9778), ("zero_out", 2.6884)])

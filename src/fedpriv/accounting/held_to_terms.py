@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -39,8 +40,8 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
     for entry in entries:
         _check_parts(entry)
         _check_group(entry, correlated=is_correlated(terms.mechanism))
-    if is_correlated(terms.mechanism) and len({entry.noise_multiplier for entry in entries}) > 1:
-        raise ConfigError("The ledger's rounds share their noise, but have different amounts of it.")
+    if is_correlated(terms.mechanism):
+        _check_groups(entries)
     if expected.trust_model == "distributed":
         _check_shares(entries, terms)
     if expected.trust_model == "central":
@@ -83,6 +84,20 @@ def _check_shares(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
     for entry in entries:
         if entry.cohort != shares or entry.cohort != terms.sampling_run["cohorts"]["cohort"]:
             raise ConfigError(f"The ledger's round {entry.round} has {entry.cohort} clients, but {shares} shares.")
+
+
+def _check_groups(entries: Sequence[ReleaseEntry]) -> None:
+    """No round shares its noise with two groups, or has another amount of it."""
+    if len({entry.noise_multiplier for entry in entries}) > 1:
+        raise ConfigError("The ledger's rounds share their noise, but have different amounts of it.")
+    spans = {
+        (entry.attempt, details["first_round"], details["last_round"])
+        for entry in entries
+        for details in [dict(entry.details)]
+    }
+    for (attempt, _, last), (other, first, _) in pairwise(sorted(spans)):
+        if attempt == other and first <= last:
+            raise ConfigError(f"The ledger's rounds of attempt {attempt} share their noise with two groups.")
 
 
 def _law(terms: Terms) -> dict[str, Any]:

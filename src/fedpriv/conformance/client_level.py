@@ -11,7 +11,6 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Relation
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.errors import ConfigError
-from fedpriv.privacy import State
 from fedpriv.privacy.correlated_groups import Groups
 from fedpriv.privacy.encoders import Encoder
 from fedpriv.privacy.mechanisms.central_adaptive import COUNT
@@ -30,8 +29,6 @@ class SharesNoise(Protocol):
 
     @property
     def groups(self) -> Groups: ...
-
-    def initial_state(self) -> State: ...
 
 
 @final
@@ -92,7 +89,7 @@ class ClientLevelSubject(MechanismSubject):
 
     def _encoded(self, round_number: int, attempt: int, released: Callable[[int], np.ndarray]) -> np.ndarray:
         mechanism = cast(SharesNoise, self._watched)
-        group = mechanism.groups.of(round_number, attempt, mechanism.initial_state())
+        group = mechanism.groups.of(round_number, attempt)
         row = mechanism.encoder.row(round_number - group.first_round + 1, group.length)
         first = round_number - len(row) + 1
         return np.asarray(sum(weight * released(r) for r, weight in enumerate(row, start=first)))

@@ -9,7 +9,7 @@ import torch
 
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Composition
-from fedpriv.privacy import CohortSampler, EncodedUpdate, Gathered, OneRelease, Senders, State
+from fedpriv.privacy import CohortSampler, EncodedUpdate, Gathered, OneRelease, Senders
 from fedpriv.privacy.mechanisms import CentralPerLayer, LayerNorm
 from fedpriv.streams import Streams
 
@@ -66,8 +66,8 @@ class TwoLayers(OneRelease):
         return self.of(_FIRST).entry(round_number=round_number, attempt=attempt, cohort=cohort)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self.of(_FIRST).planned(
-            participations, first_round=first_round, last_round=last_round, attempt=attempt, state=state
+            participations, first_round=first_round, last_round=last_round, attempt=attempt
         )

@@ -244,7 +244,6 @@ class Attempt:
             paid=self.recorder.entries,
             trained=self.start.round,
             attempt=self.state.attempt,
-            state=self.state.mechanism,
         )
 
     # -- training ------------------------------------------------------------------------------------------

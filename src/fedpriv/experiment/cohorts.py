@@ -32,19 +32,16 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
             "(sampling.cohort=null) or use sampling=poisson or fixed_size."
         )
     kind: Any = sampling.kind
-    if kind == "auto":
+    cohort, separation = sampling.cohort, sampling.separation
+    if kind == "auto" and is_correlated(config.privacy.mechanism):
+        kind, cohort, separation = "round_robin", None, separation or _separation(len(clients), cohort)
+    elif kind == "auto":
         amplified = noise_by_server(config.privacy.mechanism)
-        kind = "all" if sampling.cohort in (None, len(clients)) else "poisson" if amplified else "fixed_size"
-        even = sampling.cohort is not None and len(clients) % sampling.cohort == 0
-        if is_correlated(config.privacy.mechanism) or (even and trust_model(config.privacy.mechanism) == "distributed"):
-            return _in_turns(config, clients, streams)
-    law = cohort_sampling(
-        kind=kind,
-        population=len(clients),
-        cohort=sampling.cohort,
-        separation=sampling.separation,
-        cap=sampling.cap,
-    )
+        kind = "all" if cohort in (None, len(clients)) else "poisson" if amplified else "fixed_size"
+        shares = trust_model(config.privacy.mechanism) == "distributed"
+        if shares and cohort is not None and len(clients) % cohort == 0 and kind == "fixed_size":
+            kind = "round_robin"  # nobody comes back before everybody else has
+    law = cohort_sampling(kind=kind, population=len(clients), cohort=cohort, separation=separation, cap=sampling.cap)
     sampler = make_sampler(law, clients=clients, streams=streams)
     cap = participation_cap(config, law)
     if cap is None:
@@ -52,16 +49,9 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
     return RetiringSampler(sampler=sampler, most=np.full(int(clients.max()) + 1, cap))
 
 
-def _in_turns(config: Config, clients: np.ndarray, streams: Streams) -> CohortSampler:
-    """Turns of about the cohort that is asked for: a client comes back only after everybody else."""
-    sampling = config.sampling
-    separation = sampling.separation
-    if separation is None:
-        separation = 1 if sampling.cohort is None else max(1, round(len(clients) / sampling.cohort))
-    law = cohort_sampling(
-        kind="round_robin", population=len(clients), cohort=None, separation=separation, cap=sampling.cap
-    )
-    return make_sampler(law, clients=clients, streams=streams)
+def _separation(population: int, cohort: float | None) -> int:
+    """Rounds in which everybody has a turn, of about the cohort that is asked for."""
+    return 1 if cohort is None else max(1, round(population / cohort))
 
 
 def participation_cap(config: Config, law: CohortSampling) -> int | None:

@@ -15,7 +15,7 @@ from fedpriv.config import Config
 from fedpriv.errors import BudgetExhaustedError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.privacy import PrivacyTerms, Promise
-from fedpriv.privacy import CohortSampler, Mechanism, State
+from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 
@@ -30,21 +30,19 @@ def affordable(
     paid: Sequence[ReleaseEntry],
     trained: int,
     attempt: int,
-    state: State,
 ) -> tuple[int, list[Epsilon]]:
     """The last round that every budget allows, all of ``paid`` counted, and at most each promise's epsilon then.
 
     Args:
         streams: that the run draws its cohorts from.
         paid: the ledger; entries of this attempt serve the rounds after ``trained`` that they were written for.
-        state: the mechanism's after round ``trained``.
     """
     sampler, promises = experiment.sampler(streams), experiment.privacy.promises
     last_round, found = experiment.config.rounds, []
     for promise, half in zip(promises, mechanism.halves, strict=True):
         mine = promise.of(paid)
         first_round = 1 + max([trained, *(entry.round for entry in mine if entry.attempt == attempt)])
-        releasing = _Releasing(half, sampler, first_round, experiment.data.num_clients, attempt, state)
+        releasing = _Releasing(half, sampler, first_round, experiment.data.num_clients, attempt)
         affordable, epsilon = _affordable(promise, releasing, spent=compositions(mine))
         last_round = min(last_round, affordable)
         found.append(epsilon)
@@ -60,7 +58,6 @@ class _Releasing:
     first_round: int
     num_clients: int
     attempt: int
-    state: State
 
     def until(self, last_round: int) -> dict[int, Composition]:
         counts = participations(
@@ -71,7 +68,6 @@ class _Releasing:
             first_round=self.first_round,
             last_round=last_round,
             attempt=self.attempt,
-            state=self.state,
         )
 
 
@@ -116,8 +112,7 @@ def plan_run(config: Config) -> dict[str, Any]:
     if config.privacy.mechanism == "none":
         return {"unit": None, "epsilon": None, "rounds": config.rounds, "notes": ["privacy=none protects nobody"]}
     mechanism = privacy.mechanism(privacy.noise_multipliers(), streams)
-    state = mechanism.initial_state()
-    last_round, found = affordable(experiment, mechanism, streams, paid=(), trained=0, attempt=0, state=state)
+    last_round, found = affordable(experiment, mechanism, streams, paid=(), trained=0, attempt=0)
     if last_round < 1:
         raise BudgetExhaustedError(too_small(privacy))
     law = privacy.sampler.law
@@ -130,7 +125,7 @@ def plan_run(config: Config) -> dict[str, Any]:
     planned = [
         _planned(
             promise,
-            _Releasing(half, privacy.sampler, 1, experiment.data.num_clients, 0, state).until(last_round),
+            _Releasing(half, privacy.sampler, 1, experiment.data.num_clients, 0).until(last_round),
             epsilon,
         )
         for promise, half, epsilon in zip(privacy.promises, mechanism.halves, found, strict=True)

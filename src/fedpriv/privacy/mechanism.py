@@ -73,12 +73,9 @@ class Mechanism(Protocol):
         ...
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
-        """What these rounds release about each participant, given each client's participations in them.
-
-        ``state``: before ``first_round``, which another attempt may have left.
-        """
+        """What these rounds release about each participant, given each client's participations in them."""
         ...
 
 

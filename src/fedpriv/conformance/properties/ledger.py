@@ -1,17 +1,22 @@
 """What leaves is paid for, also across a resume."""
 
+import math
 from collections.abc import Hashable
 
 import numpy as np
 
-from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.accountants import canonical, own_loss
+from fedpriv.accounting.gaussian_dp import GaussianLoss
+from fedpriv.accounting.ledger import ReleaseEntry, compositions
+from fedpriv.accounting.release import Composition
 
 from ..judging import P_VALUE, strongest_correlation
-from ..stage import COARSE, Stage, along, of_server
+from ..stage import ASIDE, COARSE, Stage, along, of_server
 from ..subject import SERVER, KeepsLedger, KeysItsNoise, SamplesCohorts, Script, StatesReleases, Subject
 from ..verdict import Finding, judged, not_applicable
 
 _ROUNDS, _ATTEMPTS, _COORDINATES = 50, 3, 400
+_TURNS, _MOST_ROUNDS = 3, 24
 
 
 def ledger(subject: Subject) -> Finding:
@@ -35,7 +40,7 @@ def ledger(subject: Subject) -> Finding:
         f"{shared:.3g} (p = {p:.2g})"
     )
     right = paid >= distinct and (same or p > P_VALUE)
-    for check in (_later_attempts, _other_statements):
+    for check in (_later_attempts, _other_statements, _many_turns):
         if (wrong := check(subject)) is not None:
             told, right = f"{told}; {wrong}", False
     return judged(right, told)
@@ -78,6 +83,40 @@ def _other_statements(subject: Subject) -> str | None:
                 if stated is not None and stated != (first := first or stated):
                     return f"the entry of {where} says other than that of round 1"
     return None
+
+
+def _many_turns(subject: Subject) -> str | None:
+    """Whether all that a client moves in several turns is paid: where rounds share noise, more than each alone."""
+    if not isinstance(subject, StatesReleases) or not isinstance(subject, SamplesCohorts) or not of_server(subject):
+        return None
+    stage = Stage(subject=subject, rows=COARSE)
+    if not stage.fixed or not stage.coins_repeat:
+        return None
+    law, others = subject.accounted_sampling, [ASIDE] * (stage.units - 1)
+    numbers = range(1, min(law.separation * _TURNS, _MOST_ROUNDS) + 1)
+    turns = [law.turn(number) == law.turn(1) for number in numbers]
+    with_it, without = (
+        [stage.round([part if turn else None, *others]) for turn in turns] for part in (along(1e6), ASIDE)
+    )
+    moved = [
+        float(np.linalg.norm(there[SERVER] - not_there[SERVER]))
+        for there, not_there in zip(stage.play(with_it, seed=0), stage.play(without, seed=0), strict=True)
+    ]
+    entries = (subject.stated(round_number=number, attempt=0, cohort=np.arange(1)) for number in numbers)
+    paid = compositions(entry for entry in entries if entry is not None)
+    claimed = max(_distance(composition) for composition in paid.values())
+    reached = math.hypot(*moved) / subject.claim.noise_std
+    if reached <= claimed * (1 + 1e-3):
+        return None
+    return f"in {sum(turns)} turns a client moves all releases by {reached:.4g} of their noise; {claimed:.4g} is paid"
+
+
+def _distance(composition: Composition) -> float:
+    """Of neighbours under zero-out, in standard deviations, for who is sampled every time."""
+    loss = own_loss(canonical(composition), "zero_out")
+    if isinstance(loss, GaussianLoss):
+        return loss.mu
+    return math.sqrt(sum(times / release.noise_multiplier**2 for release, times in composition.items()))
 
 
 def _terms(entry: ReleaseEntry) -> Hashable:

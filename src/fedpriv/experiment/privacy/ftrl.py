@@ -18,6 +18,8 @@ from fedpriv.streams import Streams, seed_key
 from .central import CentralChoice
 from .choice import Setting, given
 
+_NOTHING_DRAWN = Streams(keys={"cohort": seed_key(0)})  # of a mechanism that is asked for its plan only
+
 
 @final
 class TreeNoise(CentralChoice):
@@ -29,8 +31,8 @@ class TreeNoise(CentralChoice):
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
         rounds = self.setting.config.rounds
-        tree = self.mechanism(np.ones(1), Streams(keys={"cohort": seed_key(0)}))  # nothing is drawn from it
-        planned = tree.planned(np.zeros(0), first_round=1, last_round=rounds, attempt=0, state=tree.initial_state())
+        tree = self.mechanism(np.ones(1), _NOTHING_DRAWN)
+        planned = tree.planned(np.zeros(0), first_round=1, last_round=rounds, attempt=0)
         _, who = accounting.worst(planned)
         worst: Any = planned[who] if who is not None else {}
 
@@ -57,6 +59,7 @@ class BandedNoise(CentralChoice):
 
     def accounting(self, **asked: Any) -> Accounting:
         _check_turns(self.setting, "round_robin", "all", "cyclic_poisson")
+        self.mechanism(np.ones(1), _NOTHING_DRAWN)  # which refuses too many bands
         return super().accounting(**asked)
 
     def _made(self, **shared: Any) -> Mechanism:

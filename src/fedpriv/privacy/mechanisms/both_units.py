@@ -67,10 +67,10 @@ class BothUnits:
         return tuple(entry for entry in both if entry is not None)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self.client.planned(
-            participations, first_round=first_round, last_round=last_round, attempt=attempt, state=state
+            participations, first_round=first_round, last_round=last_round, attempt=attempt
         )
 
     @property

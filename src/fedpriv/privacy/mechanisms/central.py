@@ -10,7 +10,7 @@ from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.streams import Streams
 
 from ..clipping import ClippingGrid
-from ..encoded import EncodedUpdate, Gathered, Senders, State
+from ..encoded import EncodedUpdate, Gathered, Senders
 from ..mechanism import OneRelease
 from ..sampling import CohortSampler
 from .central_releases import CentralReleases
@@ -62,7 +62,7 @@ class CentralGaussian(OneRelease):
         return self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort, parts=())
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self._releases.planned(first_round=first_round, last_round=last_round)
 

@@ -125,7 +125,7 @@ class CentralAdaptive:
         return () if entry is None else (entry,)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self._releases.planned(first_round=first_round, last_round=last_round)
 

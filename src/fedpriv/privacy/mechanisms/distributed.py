@@ -166,7 +166,7 @@ class DistributedGaussian(OneRelease):
         return self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self._releases.planned(participations)
 

@@ -14,7 +14,7 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Composition
 from fedpriv.accounting.sampled_gaussian import SampledGaussian
 
-from ..encoded import EncodedUpdate, Gathered, Senders, State
+from ..encoded import EncodedUpdate, Gathered, Senders
 from ..mechanism import OneRelease
 from .client_releases import ClientReleases
 from .no_privacy import weigh, weighted_mean
@@ -55,7 +55,7 @@ class ExampleGaussian(OneRelease):
         return self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self._releases.planned(participations)
 

@@ -5,9 +5,8 @@ Choquette-Choo et al. 2023 (arXiv 2306.08153) with banded matrices. A round has 
 of all rounds so far, which is the model, has far less than independent noise would leave in it.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -22,14 +21,15 @@ from fedpriv.streams import Streams
 
 from ..clipping import ClippingGrid
 from ..correlated_groups import Group, Groups
-from ..encoded import EncodedUpdate, Gathered, Senders, State
+from ..encoded import EncodedUpdate, Gathered, Senders
 from ..encoders import BandedEncoder, Encoder, Memory, TreeEncoder
+from ..mechanism import OneRelease
 from ..sampling import CohortSampler
 from .central_releases import CentralReleases
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Correlated(ABC):
+class _Correlated(OneRelease):
     """As ``CentralGaussian``, with noise ``C^-1 z`` over the rounds of a group.
 
     Args:
@@ -58,16 +58,6 @@ class _Correlated(ABC):
         """Of z, per coordinate."""
         return self.noise_multiplier * self.grid.clipping_norm
 
-    @property
-    def halves(self) -> "Sequence[_Correlated]":
-        return (self,)
-
-    def initial_state(self) -> State:
-        return self.groups.first.state()
-
-    def told(self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State) -> State:
-        return {}
-
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
         return np.full(len(cohort), np.nan)
 
@@ -80,27 +70,17 @@ class _Correlated(ABC):
     def decode(self, gathered: Gathered) -> torch.Tensor:
         noisy_sum = self.grid.decode(gathered.total)
         if self.noise_multiplier > 0:
-            group = self.groups.of(gathered.round_number, gathered.attempt, gathered.state)
+            group = self.groups.of(gathered.round_number, gathered.attempt)
             noisy_sum += torch.from_numpy(self._noise(group, gathered.round_number, len(noisy_sum)))
         return noisy_sum / self.sampler.law.cohort
 
-    def next_state(self, gathered: Gathered) -> State:
-        return self.groups.of(gathered.round_number, gathered.attempt, gathered.state).state()
-
-    def entries(
-        self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State
-    ) -> Sequence[ReleaseEntry]:
+    def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         entry = self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort, parts=())
         if entry is None:
-            return ()
-        group = self.groups.of(round_number, attempt, state)
+            return None
+        group = self.groups.of(round_number, attempt)
         details = tuple(sorted((*group.details, *self._details)))
-        return (replace(entry, noise_law=self._law, group=group.name, details=details),)
-
-    @abstractmethod
-    def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
-    ) -> dict[int, Composition]: ...
+        return replace(entry, noise_law=self._law, group=group.name, details=details)
 
     @property
     @abstractmethod
@@ -145,15 +125,14 @@ class FtrlTree(_Correlated):
         return TreeEncoder()
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         """Of each participant, the rounds that are its turn."""
         if self.noise_multiplier == 0:
             return {}
         law, found = self.sampler.law, defaultdict[int, dict[Release, int]](dict)
-        ongoing = self.groups.begun(first_round, attempt, state)
         for number in range(first_round, last_round + 1):
-            group = self.groups.of(number, attempt, ongoing)
+            group = self.groups.of(number, attempt)
             [who] = law.turns(number, number)
             release = TreeRound(
                 noise_multiplier=self.noise_std / self.grid.clipping_norm,  # the way the ledger derives it
@@ -198,7 +177,7 @@ class FtrlBanded(_Correlated):
         return BandedEncoder(bands=self.bands)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self._releases.planned(first_round=first_round, last_round=last_round)
 

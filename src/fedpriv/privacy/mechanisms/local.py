@@ -21,7 +21,7 @@ from fedpriv.accounting.sampled_gaussian import SampledGaussian
 from fedpriv.streams import Streams
 
 from ..clipping import ClippingGrid, clipped_in_l1
-from ..encoded import EncodedUpdate, Gathered, Senders, State
+from ..encoded import EncodedUpdate, Gathered, Senders
 from ..mechanism import OneRelease
 from .client_releases import ClientReleases
 from .no_privacy import weigh, weighted_mean
@@ -71,7 +71,7 @@ class _LocalReports(OneRelease, ABC):
         return self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort)
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return self._releases.planned(participations)
 

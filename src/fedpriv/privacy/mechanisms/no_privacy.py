@@ -9,7 +9,7 @@ import torch
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.sampled_gaussian import Composition
 
-from ..encoded import EncodedUpdate, Gathered, Senders, State
+from ..encoded import EncodedUpdate, Gathered, Senders
 from ..mechanism import OneRelease
 
 
@@ -53,6 +53,6 @@ class NoPrivacy(OneRelease):
         return None
 
     def planned(
-        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int, state: State
+        self, participations: np.ndarray, *, first_round: int, last_round: int, attempt: int
     ) -> dict[int, Composition]:
         return {}
