@@ -40,6 +40,7 @@ class Toy:
             noise_law=self.faults.get("claimed_law", "gaussian"),
             noise_by="server",
             cohort=self.units,
+            survivors=None,
             target_quantile=0.5 if self.adaptive else None,
         )
 

@@ -18,9 +18,10 @@ def senders(clients=(0,), *, weights=None, noise_multipliers=None, round_number=
     )
 
 
-def gathered(total, *, weight=1.0, cohort=(0,), answered=None, round_number=1, attempt=0, state=None):
+def gathered(total, *, size=None, weight=1.0, cohort=(0,), answered=None, round_number=1, attempt=0, state=None):
     return Gathered(
         total=total,
+        size=len(total) if size is None else size,
         weight=float(weight),
         cohort=np.array(cohort, dtype=np.int64),
         answered=np.array(cohort if answered is None else answered, dtype=np.int64),

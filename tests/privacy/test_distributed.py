@@ -63,7 +63,7 @@ def released(mechanism, updates, *, answered=COHORT, round_number=1, attempt=0):
     rows = sent(mechanism, updates, round_number=round_number, attempt=attempt)
     total = rows[torch.from_numpy(answered)].sum(dim=0)
     key = {"round_number": round_number, "attempt": attempt}
-    return mechanism.decode(gathered(total, cohort=COHORT, answered=answered, **key))
+    return mechanism.decode(gathered(total, size=SIZE, cohort=COHORT, answered=answered, **key))
 
 
 def zeros():

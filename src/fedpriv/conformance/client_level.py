@@ -17,7 +17,7 @@ from fedpriv.privacy.mechanisms.central_adaptive import COUNT
 
 from .mechanism_subject import MechanismSubject, Permit
 from .scripted_federation import ScriptedFederation, clients_with, planned_trainer
-from .subject import SERVER, Claim, Release, Report, Script
+from .subject import SERVER, Claim, Release, Report, Round, Script
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ class ClientLevelSubject(MechanismSubject):
         divisor = 1.0 if self._by_clients else cohort
         sensitivity, noise_std = self._in_units_of_the_update(entry)
         times: dict[Relation, float] = {"add_or_remove_one": 1.0, "zero_out": 1.0, "replace_one": 2.0}
-        if entry.sampling == "fixed_size" or self._by_clients:  # nobody is added or removed unseen
+        if entry.sampling == "fixed_size" or not isinstance(entry.clients, str):  # nobody is added or removed unseen
             del times["add_or_remove_one"]
         return Claim(
             unit="client",
@@ -53,6 +53,7 @@ class ClientLevelSubject(MechanismSubject):
             noise_by="clients" if self._by_clients else "server",
             cohort=math.ceil(cohort),
             target_quantile=getattr(self.mechanism(0), "target_quantile", None),
+            survivors=self._survivors,
         )
 
     def clipping_norms(self, script: Script, *, seed: int) -> Sequence[float]:
@@ -64,10 +65,12 @@ class ClientLevelSubject(MechanismSubject):
             norms.append(float(federation.state["clipping_norm"]))
         return norms
 
-    def silent_reports(self, client: int, start: Mapping[str, np.ndarray]) -> tuple[Report, ...]:
-        """Of a client whose own noise it is, a report of zeros; else it may as well drop out."""
+    def silent_round(self, client: int, start: Mapping[str, np.ndarray]) -> Round:
+        """A report of zeros by the client whose noise it is, or by all where each has a share; else it drops out."""
         nothing = {name: np.zeros(value.shape) for name, value in start.items()}
-        return (Report(client=client, update=nothing, num_examples=1),) if self._by_clients else ()
+        asked = (client,) if self._survivors is None else tuple(range(self.claim.cohort))
+        sent = asked if self._by_clients or self._survivors is not None else ()
+        return Round(asked=asked, reports=tuple(Report(client=k, update=nothing, num_examples=1) for k in sent))
 
     def play(self, script: Script, *, seed: int) -> Sequence[Release]:
         """Where rounds share noise, the sums that have noise of their own: all that is released follows from them."""
@@ -96,8 +99,14 @@ class ClientLevelSubject(MechanismSubject):
 
     @property
     def _by_clients(self) -> bool:
-        """Whether each client adds noise of its own: entries then list them."""
-        return not isinstance(self.entry.clients, str)
+        """Whether each client's noise is enough for what it sends: entries then list them."""
+        return not isinstance(self.entry.clients, str) and self._survivors is None
+
+    @property
+    def _survivors(self) -> int | None:
+        """Clients whose shares are the noise of a sum; None where it is not made of shares."""
+        found = dict(self.entry.details).get("survivors")
+        return None if found is None else int(found)
 
     def _in_units_of_the_update(self, entry: ReleaseEntry) -> tuple[float, float]:
         """Sensitivity and noise of the update, where other vectors may be released beside it."""
@@ -111,7 +120,7 @@ class ClientLevelSubject(MechanismSubject):
     def accounted_sampling(self) -> CohortSampling:
         """As the ledger's entry says, whatever the sampler does; as the run states it where each client pays."""
         entry = self.entry
-        if self._by_clients:
+        if self._by_clients or self._survivors is not None:
             return self.sampler.law
         separation = 1 if entry.turn is None else entry.turn[1]
         if not isinstance(entry.rate, float | int):

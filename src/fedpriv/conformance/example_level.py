@@ -72,6 +72,7 @@ class ExampleLevelSubject(MechanismSubject):
             noise_by="clients",
             cohort=examples,
             target_quantile=None,
+            survivors=None,
         )
 
     @property

@@ -132,6 +132,7 @@ def _claim(said: Said) -> Claim:
         noise_by="clients",
         cohort=_CLIENTS,
         target_quantile=None,
+        survivors=None,
     )
 
 

@@ -164,6 +164,7 @@ def _claim(said: Said) -> Claim:
         noise_by="server",
         cohort=cohort,
         target_quantile=_target_quantile(said),
+        survivors=None,
     )
 
 

@@ -16,7 +16,7 @@ from fedpriv.records.hashchain import GENESIS, HashChain, read_chain
 from fedpriv.streams import Streams
 
 from .scripted_federation import ScriptedFederation, streams_of
-from .subject import SERVER, Release, Report, Round, Script
+from .subject import SERVER, Release, Round, Script
 
 MakeSampler = Callable[[Streams], CohortSampler]
 MakeMechanism = Callable[[Streams, CohortSampler], Mechanism]
@@ -81,12 +81,12 @@ class MechanismSubject(ABC):
         """What is released of a round in which ``client`` is asked and contributes nothing."""
         start = {"rest": np.zeros(size, dtype=np.float32)}
         federation = self.federation(start, seed=seed, permit=_nowhere, round=round_number - 1, attempt=attempt)
-        release = federation.play(Round(asked=(client,), reports=self.silent_reports(client, start)))
+        release = federation.play(self.silent_round(client, start))
         return np.asarray(release.get(client, release.get(SERVER)))
 
-    def silent_reports(self, client: int, start: Mapping[str, np.ndarray]) -> tuple[Report, ...]:
-        """What a client sends that contributes nothing, where its noise is to be seen."""
-        return ()
+    def silent_round(self, client: int, start: Mapping[str, np.ndarray]) -> Round:
+        """A round in which the client contributes nothing, and its noise is to be seen."""
+        return Round(asked=(client,), reports=())
 
     def stated(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         mechanism = self._watched
@@ -118,7 +118,7 @@ class MechanismSubject(ABC):
         entry = self.stated(round_number=1, attempt=0, cohort=np.zeros(1, dtype=np.int64))
         if entry is None:
             raise ConfigError(f"{self.name} claims nothing: give it noise (noise_multiplier above 0).")
-        if entry.noise_law not in ("gaussian", "gaussian_tree", "gaussian_banded", "laplace"):
+        if entry.noise_law not in ("gaussian", "gaussian_tree", "gaussian_banded", "discrete_gaussian", "laplace"):
             raise ConfigError(f"{self.name} claims {entry.noise_law} noise: the kit knows gaussian and laplace.")
         return entry
 

@@ -15,12 +15,14 @@ from fedpriv.privacy.mechanisms import (
     CentralAdaptive,
     CentralGaussian,
     CentralPerLayer,
+    DistributedGaussian,
     ExampleGaussian,
     FtrlBanded,
     FtrlTree,
     LocalGaussian,
     LocalLaplace,
 )
+from fedpriv.privacy.pairwise_masks import PairwiseMasks
 from fedpriv.streams import Streams
 
 from .calling import checked_call
@@ -34,6 +36,7 @@ from .two_layers import TwoLayers
 # The one place of defaults: a federation small enough to measure in seconds.
 _SAMPLING: dict[str, Any] = {"sampling": "poisson", "population": 100, "cohort": None, "separation": None, "cap": None}
 _IN_TURNS: dict[str, Any] = {**_SAMPLING, "sampling": "round_robin", "separation": 4}
+_LARGEST = 2**15  # numbers of an update that is played
 _ROUNDS = 2**14  # that share noise
 _EXAMPLES: dict[str, Any] = {"num_examples": 32, "batch_size": 8, "local_epochs": 1, "engine": "vectorized"}
 _DEFAULTS: dict[Any, dict[str, Any]] = {
@@ -49,6 +52,16 @@ _DEFAULTS: dict[Any, dict[str, Any]] = {
     CentralPerLayer: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     FtrlTree: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_IN_TURNS},
     FtrlBanded: {"noise_multiplier": 1.0, "clipping_norm": 1.0, "bands": 4, **_IN_TURNS},
+    DistributedGaussian: {
+        "noise_multiplier": 1.0,
+        "clipping_norm": 1.0,
+        "survivors": 13,
+        "bits": 30,
+        "granularity": 2.0**-20,
+        **_SAMPLING,
+        "sampling": "all",
+        "population": 25,
+    },
     LocalGaussian: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     LocalLaplace: {"noise_multiplier": 1.0, "clipping_norm": 1.0, **_SAMPLING},
     ExampleGaussian: {"noise_multiplier": 1.0, "max_grad_norm": 1.0, **_SAMPLING, **_EXAMPLES},
@@ -174,6 +187,8 @@ def _own_arguments(target: Any, given: Mapping[str, Any], *, summands: int) -> C
             clipping_lr=float(given["clipping_lr"]),
             count_noise_std=float(given["count_noise_std"]),
         )
+    if target is DistributedGaussian:
+        return partial(_distributed, given, clients=summands)
     if target in (FtrlTree, FtrlBanded):
         bands = {"bands": int(given["bands"])} if target is FtrlBanded else {}
         groups = Groups(rounds=2**60, restart_every=_ROUNDS)
@@ -181,6 +196,22 @@ def _own_arguments(target: Any, given: Mapping[str, Any], *, summands: int) -> C
     if target is CentralPerLayer:
         return partial(TwoLayers, clipping_norm=norm, summands=summands)
     return partial(CentralGaussian, grid=ClippingGrid(clipping_norm=norm, summands=summands))
+
+
+def _distributed(
+    given: Mapping[str, Any], *, clients: int, sampler: CohortSampler, noise_multiplier: float, streams: Streams
+) -> Mechanism:
+    return DistributedGaussian(
+        clipping_norm=float(given["clipping_norm"]),
+        size=_LARGEST,
+        cohort=round(sampler.law.cohort),
+        survivors=int(given["survivors"]),
+        granularity=float(given["granularity"]),
+        num_clients=clients,
+        noise_multiplier=noise_multiplier,
+        secure_sum=PairwiseMasks(bits=int(given["bits"]), streams=streams),
+        streams=streams,
+    )
 
 
 def _batches(given: Mapping[str, Any]) -> PoissonBatches:

@@ -5,6 +5,7 @@ mod. What not every subject can show is a Protocol of its own below; a property 
 subjects without.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -84,6 +85,8 @@ class Claim:
             random the expected one, rounded up.
         target_quantile: share of updates that adaptive clipping leaves unclipped in the long run; None where the
             clipping norm is fixed. Then ``sensitivity`` and ``noise_std`` are those of round 1.
+        survivors: where the noise of one release is made of shares, how many of them have ``noise_std`` together; more
+            have more, and with fewer nothing is released. None where the noise is the same whoever answers.
     """
 
     unit: Literal["client", "example"]
@@ -93,6 +96,13 @@ class Claim:
     noise_by: Literal["server", "clients"]
     cohort: int
     target_quantile: float | None
+    survivors: int | None
+
+    def noise_with(self, answering: int) -> float:
+        """Standard deviation of the noise where so many of the cohort answer; 0 where nothing is released then."""
+        if self.survivors is None:
+            return self.noise_std
+        return self.noise_std * math.sqrt(answering / self.survivors) if answering >= self.survivors else 0.0
 
 
 class Subject(Protocol):

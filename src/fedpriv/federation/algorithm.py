@@ -123,6 +123,7 @@ class FederatedAveraging:
         answered = cohort[status == REPLIED]
         gathered = Gathered(
             total=self._total(replies),
+            size=self.layout.size,
             weight=float(self.weights[answered].sum()),
             cohort=cohort,
             answered=answered,

@@ -49,13 +49,14 @@ class Gathered:
     """What the server has of a round when all who answered have.
 
     Attributes:
-        total: sum of the encoded updates, shape (e,).
+        total: sum of the encoded updates, shape (e,); ``size``: numbers of one that is not encoded.
         weight: of those who answered, together.
         cohort: ids of those who were asked; ``answered``: of those whose updates are in the sum.
         state: the mechanism's, as the round began.
     """
 
     total: torch.Tensor
+    size: int
     weight: float
     cohort: np.ndarray
     answered: np.ndarray

@@ -33,7 +33,7 @@ def noise_std(subject: Subject) -> Finding:
 def _claimed_in_many_rounds(subject: KeysItsNoise, claim: Claim) -> Finding:
     """Coarser, since each has few coordinates."""
     p_values = {
-        number: same_spread(noise, claim.noise_std, law=claim.noise_law, of_differences=False)
+        number: same_spread(noise, claim.noise_with(claim.cohort), law=claim.noise_law, of_differences=False)
         for number, noise in zip(_MANY, _noises_of_many_rounds(subject), strict=True)
     }
     worst = min(p_values, key=lambda number: p_values[number])
@@ -55,11 +55,14 @@ def _other_rounds(stage: Stage) -> Iterator[tuple[str, list[Round]]]:
 def claimed_noise(stage: Stage, rounds: list[Round]) -> Finding:
     """Whether the last of these rounds is noised as claimed, parameter by parameter."""
     claim = stage.subject.claim
+    expected = claim.noise_with(len(rounds[-1].reports))
     noises = stage.noises(rounds, seed=11)[:_RELEASERS]
+    if expected == 0:
+        return judged(not noises.any(), "nothing is released")
     parts = {name: noises[:, place] for name, place in stage.parameters.items() if name != "counter"}
     checked = {_TOGETHER: noises[:, : stage.rest.stop], **parts}
     p_values = {
-        name: same_spread(part, claim.noise_std, law=claim.noise_law, of_differences=True)
+        name: same_spread(part, expected, law=claim.noise_law, of_differences=True)
         for name, part in checked.items()
         if part.size
     }
@@ -70,7 +73,7 @@ def claimed_noise(stage: Stage, rounds: list[Round]) -> Finding:
     return judged(
         p_values[worst] > P_VALUE,
         f"standard deviation {spread(measured):.6g} over {measured.size} coordinates ({worst}), "
-        f"claimed {claim.noise_std:.6g}; p = {p_values[worst]:.2g}",
+        f"claimed {expected:.6g}; p = {p_values[worst]:.2g}",
     )
 
 

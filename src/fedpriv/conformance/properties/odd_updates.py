@@ -52,11 +52,12 @@ def scalar_parameters(subject: Subject) -> Finding:
     places = [place for name, place in stage.parameters.items() if stage.start[name].ndim == 0]
     pairs = [stage.noises([stage.ordinary()], seed=seed) for seed in range(80, 90, 2)]
     noises = np.concatenate([noise[:, place].ravel() for noise in pairs for place in places])
-    p = same_spread(noises, claim.noise_std, law=claim.noise_law, of_differences=True)
+    expected = claim.noise_with(stage.units)
+    p = same_spread(noises, expected, law=claim.noise_law, of_differences=True)
     return judged(
         clipped.verdict == "holds" and p > P_VALUE,
         f"0-d parameters alone: {clipped.evidence}; noise of standard deviation {spread(noises):.4g} over "
-        f"{noises.size} of them, claimed {claim.noise_std:.4g} (p = {p:.2g})",
+        f"{noises.size} of them, claimed {expected:.4g} (p = {p:.2g})",
     )
 
 

@@ -27,6 +27,7 @@ from ..rotation import Rotation, padded
 from ..secure_sum import SecureSum
 from .client_releases import ClientReleases
 
+_ROUNDING, _SHARE = 0, 1  # last positions of a client's coins
 _SURE = 4.0  # standard deviations of a sum that fit the modulus on either side
 
 
@@ -40,7 +41,7 @@ class DistributedGaussian(OneRelease):
 
     Args:
         clipping_norm: L2 bound of one client's update.
-        size: numbers of an update.
+        size: numbers of an update, at most.
         cohort: clients of a round, in every round.
         survivors: least clients whose shares have the claimed noise.
         granularity: width of a grid step; None: so that sums of standard deviation up to a fourth fit the modulus.
@@ -138,10 +139,10 @@ class DistributedGaussian(OneRelease):
         self, vector: np.ndarray, *, noise_multiplier: float, client: int, round_number: int, attempt: int
     ) -> np.ndarray:
         """A rotated, clipped vector on the grid, with the client's share of the noise: int64, not yet masked."""
-        rng = self.streams.rng("noise", round_number, client, attempt)
+        coins, rng = (self.streams.rng("noise", round_number, client, attempt, use) for use in (_ROUNDING, _SHARE))
         step = self._step(noise_multiplier)
         norm = self._norm(step)
-        rounded = _rounded(vector / step, most=norm, rng=rng)
+        rounded = _rounded(vector / step, most=norm, rng=coins)
         if noise_multiplier > 0:
             share = noise_multiplier * norm / math.sqrt(self.survivors)
             rounded += discrete_gaussian(rng, std=share, size=len(rounded))
@@ -158,7 +159,7 @@ class DistributedGaussian(OneRelease):
         centred = (total + half) % (2 * half) - half
         rotation = Rotation(int(self.told(**key, cohort=gathered.cohort, state={})["rotation"]))
         step = self._step(self.noise_multiplier)
-        return rotation.back(torch.from_numpy(centred * step)[None], size=self.size)[0] / self.cohort
+        return rotation.back(torch.from_numpy(centred * step)[None], size=gathered.size)[0] / self.cohort
 
     # -- the ledger --------------------------------------------------------------------------------------------
 
