@@ -96,6 +96,15 @@ def test_samples_follow_the_discrete_gaussian_and_no_rounded_one(std):
     assert p_value(discrete_gaussian(np.random.default_rng(3), std=1.05 * std, size=200_000)) < 1e-4
 
 
+@pytest.mark.parametrize("std", [2.0**13, 2.0**29])
+def test_wide_samples_are_as_exact_as_narrow_ones(std):
+    """Every residue is as likely, and the spread is right: integers come from integers, not from scaled floats."""
+    samples = discrete_gaussian(np.random.default_rng(1), std=std, size=200_000)
+    assert stats.chisquare(np.bincount(samples & 255, minlength=256)).pvalue > 1e-4
+    assert stats.kstest(samples / std, "norm").pvalue > 1e-4
+    assert stats.kstest(samples / (1.02 * std), "norm").pvalue < 1e-4
+
+
 # -- rotation, rounding, masks -----------------------------------------------------------------------------
 
 
@@ -303,6 +312,31 @@ def test_a_modulus_without_room_for_the_sum_is_refused(new_streams):
         make(new_streams(0), bits=5)
 
 
+@pytest.mark.parametrize("noise_multiplier", [0.1, 1.0, 8.0, 16.0])
+@pytest.mark.parametrize("bits", [14, 16, 30])
+def test_grid_steps_are_as_fine_as_the_modulus_allows(bits, noise_multiplier, new_streams):
+    made = make(new_streams(0), bits=bits, noise_multiplier=noise_multiplier)
+    step = made._step(noise_multiplier)
+    assert made.has_room
+    assert not replace(made, granularity=0.99 * step).has_room
+    assert replace(made, granularity=1.1 * step).has_room
+    update = ClippingGrid(clipping_norm=2.0, summands=1)  # of one mind, so that sums are as wide as they get
+    row = Rotation(7).there(update.decode(update.encode(torch.ones(1, SIZE)).values)).numpy()[0]
+    plain = [
+        made.quantised(row, noise_multiplier=noise_multiplier, client=k, round_number=1, attempt=0)
+        for k in range(CLIENTS)
+    ]
+    assert np.std(np.sum(plain, axis=0)) == pytest.approx(2 ** (bits - 3), rel=0.05)
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6])
+@pytest.mark.parametrize("cohort", [4, 16, 1000])
+def test_few_bits_are_refused_in_words_whatever_the_cohort(bits, cohort, new_streams):
+    enough, masks = make(new_streams(0)), PairwiseMasks(bits=bits, streams=new_streams(0))
+    with pytest.raises(ConfigError, match="too few"):
+        replace(enough, cohort=cohort, survivors=4, secure_sum=masks)
+
+
 # -- planted faults: each is caught by one of the judgements above ----------------------------------------
 
 
@@ -414,6 +448,9 @@ def test_ledgers_whose_numbers_do_not_fit_each_other_are_refused(change, ran):
     ("overrides", "told"),
     [
         (("sampling=poisson",), "shares of noise are made for one"),
+        (("sampling=fixed_size", "sampling.participation_cap=1"), "no sampling.participation_cap"),
+        (("sampling.cohort=null", "sampling=round_robin", "sampling.separation=3"), "cohorts of unlike sizes"),
+        (("privacy.granularity=1e-9",), "privacy.granularity=1e-09 is too fine"),
         (("privacy.relation=add_or_remove_one",), "the server sees who takes part"),
         (("privacy.tolerated_dropout=1",), "must be in"),
         (("privacy.bits=40",), "privacy.bits=40 must lie between 4 and 32"),

@@ -42,12 +42,7 @@ class Shares:
                 "privacy.relation=add_or_remove_one: the server sees who takes part, which no noise hides. Use "
                 "privacy.relation=zero_out (a client's data become nothing) or replace_one (they become any other)."
             )
-        law = self.setting.sampler.law
-        if law.kind not in ("all", "fixed_size", "round_robin") or law.cohort != int(law.cohort):
-            raise ConfigError(
-                f"sampling={law.kind} makes cohorts of unlike sizes here, but shares of noise are made for one: use "
-                "sampling=auto, fixed_size or all."
-            )
+        self._check_cohorts()
         relation = "zero_out" if relation == "auto" else relation
         return choose_accounting(delta=delta, sampling="all", relation=relation, accountant=accountant)
 
@@ -56,20 +51,36 @@ class Shares:
         counts = participations(
             setting.sampler, first_round=1, last_round=setting.config.rounds, population=setting.data.num_clients
         )
-        most, nothing = int(counts.max()), Streams(keys={"masks": seed_key(0)})  # nothing is drawn from it
-
-        def found(noise_multiplier: float) -> DistributedGaussian:
-            return self._made(noise_multiplier, nothing)
-
+        most = int(counts.max())
+        silent = self._made(0.0, Streams(keys={"masks": seed_key(0)}))  # nothing is drawn from it
         noise = calibrate(
-            release_at=lambda z: {found(z).release(z, 1.0): most},
+            release_at=lambda z: {silent.release(z, 1.0): most},
             target_epsilon=target_epsilon,
             **asdict(accounting),
         )
         return np.array([noise])
 
     def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
-        return self._made(float(noise_multipliers[0]), streams)
+        made = self._made(float(noise_multipliers[0]), streams)
+        if not made.has_room:
+            raise ConfigError(
+                f"privacy.granularity={made.granularity} is too fine: sums of {made.cohort} clients do not fit "
+                f"privacy.bits={made.secure_sum.bits} then. Leave it out (null), or use more bits."
+            )
+        return made
+
+    def _check_cohorts(self) -> None:
+        """Shares are made for cohorts of one size, which no turn and no cap may change."""
+        sampler, rounds = self.setting.sampler, self.setting.config.rounds
+        law = sampler.law
+        even = law.kind in ("all", "fixed_size", "round_robin") and law.cohort == int(law.cohort)
+        if even and law.kind != "all":
+            even = all(len(sampler.cohort(round_number)) == law.cohort for round_number in range(1, rounds + 1))
+        if not even:
+            raise ConfigError(
+                f"sampling={law.kind} makes cohorts of unlike sizes here, but shares of noise are made for one: use "
+                "sampling=auto, fixed_size or all, and no sampling.participation_cap."
+            )
 
     def _made(self, noise_multiplier: float, streams: Streams) -> DistributedGaussian:
         privacy, cohort = self.setting.config.privacy, round(self.setting.sampler.law.cohort)

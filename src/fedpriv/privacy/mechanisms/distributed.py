@@ -68,27 +68,42 @@ class DistributedGaussian(OneRelease):
     unit: str = "client"
 
     def __post_init__(self) -> None:
-        grid = self._step(self.noise_multiplier) if math.isfinite(self.noise_multiplier) else 0.0
-        if grid > self.clipping_norm:
+        step = self._step(self.noise_multiplier) if math.isfinite(self.noise_multiplier) else 0.0
+        if step > self.clipping_norm:
             raise ConfigError(
-                f"privacy.bits={self.secure_sum.bits} is too few for the sum of {self.cohort} clients: a grid step of "
-                f"{grid:.3g} exceeds the clipping norm {self.clipping_norm:g}. Use more bits or less noise."
+                f"privacy.bits={self.secure_sum.bits} is too few for the sum of {self.cohort} clients: a grid step "
+                f"would exceed the clipping norm {self.clipping_norm:g}. Use more bits or less noise."
             )
 
     # -- parameters that the noise multiplier decides --------------------------------------------------------
 
+    @property
+    def has_room(self) -> bool:
+        """Whether sums of up to 4 standard deviations fit the modulus; of a granularity that is given, not always."""
+        step = self._step(self.noise_multiplier)
+        return self._sum_std(step, self.noise_multiplier) <= (1 + 1e-6) * self._room * step
+
+    @property
+    def _room(self) -> float:
+        """Standard deviation that a sum may have, in grid steps."""
+        return 2.0 ** (self.secure_sum.bits - 1) / _SURE
+
     def _step(self, noise_multiplier: float) -> float:
-        """Width of a grid step: the sum's standard deviation, rounding and noise included, fits the modulus 8 times."""
+        """Width of a grid step: as fine as the modulus allows, if none is given; above the clipping norm: none fits."""
         if self.granularity is not None:
             return self.granularity
-        room = 2 ** (self.secure_sum.bits - 1) / _SURE
-        step = 0.0
-        for _ in range(4):  # rounding adds to the sensitivity, and so to the noise, which the step is made for
-            bound = step * rounded_norm(self.clipping_norm / step, self._dimension) if step else self.clipping_norm
-            noise = (noise_multiplier * bound) ** 2 * self.cohort / self.survivors
-            signal = (self.clipping_norm * self.cohort) ** 2 / self._dimension
-            step = math.sqrt((noise + signal) / (room**2 - self.cohort / 4))
-        return step
+        step, last = self._sum_std(0.0, noise_multiplier) / self._room, 0.0
+        while last < step <= self.clipping_norm and step - last > 1e-9 * step:
+            # rounding adds to the sensitivity, and so to the noise, which the step is made for
+            step, last = self._sum_std(step, noise_multiplier) / self._room, step
+        return min(step, 2 * self.clipping_norm)
+
+    def _sum_std(self, step: float, noise_multiplier: float) -> float:
+        """Standard deviation of one number of a sum at most: noise if all answer, updates that agree, and rounding."""
+        bound = step * self._norm(step) if step else self.clipping_norm
+        noise = (noise_multiplier * bound) ** 2 * self.cohort / self.survivors
+        signal = (self.clipping_norm * self.cohort) ** 2 / self._dimension
+        return math.sqrt(noise + signal + self.cohort * step**2 / 4)
 
     def _norm(self, step: float) -> float:
         """Of a rounded update, in grid steps."""
