@@ -69,8 +69,8 @@ def test_every_round_client_and_attempt_has_its_own(new_streams, new_data):
 @pytest.mark.parametrize(
     ("privacy", "secret"),
     [
-        ("example", {"noise", "commitment", "batches", "training"}),
-        ("central", {"noise", "commitment", "batches", "cohort"}),
+        ("example", {"noise", "commitment", "masks", "batches", "training"}),
+        ("central", {"noise", "commitment", "masks", "batches", "cohort"}),
     ],
 )
 def test_a_secret_keys_what_each_proof_relies_on(privacy, secret):
