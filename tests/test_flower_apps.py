@@ -93,8 +93,12 @@ def _released(folder: Path) -> tuple:
 STOCK = ("strategy=flower", "strategy.flower._target_=flwr.serverapp.strategy.FedMedian")
 
 
-@pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
-def test_with_example_privacy_no_measurement_on_training_data_leaves_a_node(strategy, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "strategy",
+    [(), STOCK, ("privacy=local_gaussian",), ("privacy=distributed",), ("privacy=both_units",)],
+    ids=["fedpriv", "stock", "local_gaussian", "distributed", "both_units"],
+)
+def test_where_clients_add_noise_no_measurement_on_training_data_leaves_a_node(strategy, tmp_path, capsys):
     given = (*FOUR, *strategy, f"output_dir={tmp_path}", "evaluation.clients=true")
     server_app, client_app = make_apps(*given)
     seen: list = []
@@ -113,15 +117,18 @@ def test_with_example_privacy_no_measurement_on_training_data_leaves_a_node(stra
     assert columns == ["diagnostic_steps"]
 
 
-@pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
-@pytest.mark.parametrize("privacy", ["example", "none"])
+@pytest.mark.parametrize(
+    ("privacy", "strategy"),
+    [("example", ()), ("example", STOCK), ("none", ()), ("none", STOCK), ("local_laplace", ())],
+    ids=["example", "example, stock", "none", "none, stock", "local_laplace"],
+)
 def test_a_server_that_asks_all_the_same_is_told_nothing(privacy, strategy):
     experiment, app = _node(*FOUR, *strategy, f"privacy={privacy}")
     task = EvaluateTask(parameters=_parameters(experiment), clients=(2, 0), states={})
     reply = app(*_sent(experiment, task.to_record(), EVALUATE_DIAGNOSTICS if strategy else "evaluate"))
     found = EvaluateReply.from_record(reply.content)
     assert found.clients.tolist() == [2, 0]
-    if privacy == "example":
+    if privacy != "none":
         assert set(found.metrics) == {"examples"}
         assert np.isnan(found.metrics["examples"]).all()
     else:
@@ -260,11 +267,15 @@ def test_interrupted_elsewhere_it_pays_again_since_nodes_may_be_other_machines(a
     assert [(e.round, e.attempt) for e in ledger(folder)] == [(1, 0), (1, 1), (2, 1), (3, 1)]
 
 
-def test_a_secret_that_nodes_would_have_to_know_is_refused(tmp_path):
-    server_app, client_app = make_apps(*FOUR, "seeds.noise=secret", f"output_dir={tmp_path}")
-    with pytest.raises(ConfigError, match="nodes draw the noise"):
+@pytest.mark.parametrize("privacy", ["example", "local_gaussian", "local_laplace", "distributed", "both_units"])
+def test_a_secret_that_nodes_would_have_to_know_is_refused(privacy, tmp_path):
+    server_app, client_app = make_apps(*FOUR, f"privacy={privacy}", "seeds.noise=secret", f"output_dir={tmp_path}")
+    with pytest.raises(ConfigError, match="the nodes draw noise"):
         server_app(foreign_grid(client_app, 2), server_context())
     assert not list(tmp_path.glob("*"))
+
+
+def test_a_secret_of_the_servers_noise_stays_with_it(tmp_path):
     central = make_apps(*FOUR, "privacy=central", "seeds.noise=secret", f"output_dir={tmp_path}")
     central[0](foreign_grid(central[1], 2), server_context())
     assert run_json(only_run(tmp_path))["guarantee"]["noise_secret"] is True

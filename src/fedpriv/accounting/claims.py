@@ -117,6 +117,11 @@ def is_correlated(mechanism: str) -> bool:
     return any(CLAIMS[name].noise_law in ("gaussian_tree", "gaussian_banded") for name in LEDGER_NAMES[mechanism])
 
 
+def noise_by_clients(mechanism: str) -> bool:
+    """Whether clients add noise themselves, so that the server is among those whom the guarantee protects from."""
+    return any(CLAIMS[name].trust_model != "central" for name in LEDGER_NAMES[mechanism])
+
+
 def protects(mechanism: str, unit: Unit) -> bool:
     """Whether a choice of ``privacy`` protects such units: ``example`` means private local steps."""
     return unit in protected_units(mechanism)

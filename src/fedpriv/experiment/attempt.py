@@ -13,7 +13,7 @@ import torch
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import EpsilonMeter
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_clients
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
 from fedpriv.config import dump
@@ -188,7 +188,7 @@ class Attempt:
     @property
     def _server_is_adversary(self) -> bool:
         """Whether nodes keep diagnostics to themselves."""
-        return self.grid is not None and protects(self.experiment.config.privacy.mechanism, "example")
+        return self.grid is not None and noise_by_clients(self.experiment.config.privacy.mechanism)
 
     def _notes(self, changes: list[str], attempt: int) -> list[str]:
         notes = list(changes)
@@ -196,7 +196,8 @@ class Attempt:
             more = f" and {len(fresh) - 3} more" if len(fresh) > 3 else ""
             notes.append(f"model.init lacks {', '.join(fresh[:3])}{more}: these start at random")
         if self._server_is_adversary and self.experiment.config.evaluation.clients:
-            notes.append("evaluation.clients is off: with privacy=example nodes tell a server elsewhere no diagnostics")
+            choice = self.experiment.config.privacy.mechanism
+            notes.append(f"evaluation.clients is off: with privacy={choice} nodes tell a server elsewhere nothing more")
         if self.experiment.config.privacy.mechanism != "none":
             delta, rule = self.experiment.privacy.headline.delta
             if delta > _LARGE_DELTA:

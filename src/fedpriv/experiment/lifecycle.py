@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedpriv import __version__
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_clients
 from fedpriv.config import Config, load
 from fedpriv.errors import BudgetExhaustedError, ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
@@ -42,10 +42,10 @@ def run(config: Config, *, reporter: Callback, grid: Grid | None = None) -> RunR
         InterruptedRunError: stopped by Ctrl-C; the folder can be resumed.
     """
     experiment = Experiment.assemble(config)
-    if grid is not None and protects(config.privacy.mechanism, "example") and experiment.noise_is_secret:
+    if grid is not None and noise_by_clients(config.privacy.mechanism) and experiment.noise_is_secret:
         raise ConfigError(
-            "seeds.noise=secret draws a key that never leaves this process, but with privacy=example the nodes draw "
-            "the noise: leave seeds.noise out here."
+            "seeds.noise=secret draws a key that never leaves this process, but with "
+            f"privacy={config.privacy.mechanism} the nodes draw noise: leave seeds.noise out here."
         )
     reporter = told(experiment, reporter)
     folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedpriv.accounting.claims import protects
+from fedpriv.accounting.claims import noise_by_clients, protects
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
@@ -43,7 +43,7 @@ def make_app_elsewhere(experiment: Experiment) -> App:
     streams = experiment.streams(None)
     unknown = np.full(experiment.privacy.num_multipliers, np.nan)
     mechanism = experiment.privacy.mechanism(unknown, streams)
-    app = _make_app(experiment, mechanism, streams, discreet=protects(experiment.config.privacy.mechanism, "example"))
+    app = _make_app(experiment, mechanism, streams, discreet=noise_by_clients(experiment.config.privacy.mechanism))
     return OneExperimentApp(app=app, experiment=experiment.run_id())
 
 

@@ -62,7 +62,7 @@ class Shares:
 
     def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
         made = self._made(float(noise_multipliers[0]), streams)
-        if not made.has_room:
+        if math.isfinite(made.noise_multiplier) and not made.has_room:
             raise ConfigError(
                 f"privacy.granularity={made.granularity} is too fine: sums of {made.cohort} clients do not fit "
                 f"privacy.bits={made.secure_sum.bits} then. Leave it out (null), or use more bits."
