@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fedpriv.accounting.accountants import epsilon
 from fedpriv.accounting.budget import add
 from fedpriv.accounting.gaussian_dp import gaussian_epsilon
+from fedpriv.accounting.groups import Groups
 from fedpriv.accounting.guarantee import state_guarantee
 from fedpriv.accounting.ledger import LedgerTables, compositions
 from fedpriv.accounting.sampling import CohortSampling, cohort_sampling
@@ -27,7 +28,6 @@ from fedpriv.conformance.client_level import ClientLevelSubject
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.privacy.ftrl import best_restart
 from fedpriv.privacy import ClippingGrid, make_sampler
-from fedpriv.privacy.correlated_groups import Groups
 from fedpriv.privacy.encoders import BandedEncoder, TreeEncoder
 from fedpriv.privacy.mechanisms import FtrlBanded, FtrlTree
 from fedpriv.verification import verify

@@ -77,12 +77,6 @@ class SumOfShares(OwnRelease):
     def shape(self) -> Hashable:
         return "shares", self.norm, self.dimension, self.survivors, self.shares
 
-    def sensitivity(self, relation: Relation) -> float:
-        return 2.0 if relation == "replace_one" else 1.0
-
-    def unsampled(self) -> "SumOfShares":
-        return self
-
     def rho(self, relation: Relation) -> float:
         """Of zero-concentrated DP: half the square of the paper's epsilon; infinite below its least variance."""
         if self.share_variance < _LEAST_VARIANCE:

@@ -11,6 +11,7 @@ from fedpriv.errors import ConfigError
 
 from .claims import CLAIMS, LEDGER_NAMES, is_correlated
 from .client_table import TabledClients
+from .groups import Group
 from .ledger import ReleaseEntry, joint_multiplier
 from .sampling import CohortSampling
 from .terms import Terms
@@ -65,7 +66,7 @@ def _check_group(entry: ReleaseEntry, *, correlated: bool) -> None:
             raise ConfigError("The ledger has rounds that share their noise, which nothing here adds up.")
         return
     first, last = details.get("first_round", 0), details.get("last_round", 0)
-    named = f"rounds {first} to {last}, attempt {entry.attempt}"
+    named = Group(first_round=cast(int, first), last_round=cast(int, last), attempt=entry.attempt).name
     if not 1 <= first <= entry.round <= last or entry.group != named:
         raise ConfigError(f"The ledger's round {entry.round} names a group that it cannot be of: {entry.group}.")
     separation = 1 if entry.turn is None else entry.turn[1]

@@ -45,12 +45,6 @@ class LaplaceReport(OwnRelease):
     def shape(self) -> Hashable:
         return "laplace"
 
-    def sensitivity(self, relation: Relation) -> float:
-        return 2.0 if relation == "replace_one" else 1.0
-
-    def unsampled(self) -> "LaplaceReport":
-        return self
-
     @classmethod
     def loss(cls, composition: "tuple[tuple[LaplaceReport, int], ...]", relation: Relation) -> "LaplaceLoss":
         return LaplaceLoss(

@@ -63,7 +63,13 @@ class Loss(Protocol):
 
 
 class OwnRelease(Release):
-    """A release of another law than the Gaussian: its kind knows how it composes."""
+    """A release of another law than the Gaussian, never sampled: its kind knows how it composes."""
+
+    def sensitivity(self, relation: Relation) -> float:
+        return 2.0 if relation == "replace_one" else 1.0
+
+    def unsampled(self) -> Self:
+        return self
 
     @classmethod
     @abstractmethod

@@ -88,12 +88,7 @@ def reports_matrix(
         released: what the ledger holds.
         epsilon: what it earns under ``accounting``.
     """
-    exchanged = replace(accounting, relation="replace_one")
-    of_example, _ = exchanged.worst(released)
-    told = {
-        "client": (epsilon, accounting, "what the client's data say; that it reported is seen"),
-        "example": (of_example.value, exchanged, "changing one example replaces its client's update by another"),
-    }
+    told = _seen(released, epsilon, accounting, that_it="reported")
     return tuple(
         _claimed(
             unit,
@@ -115,13 +110,20 @@ def sums_matrix(*, released: Mapping[int, Composition], epsilon: float, accounti
         released: what the ledger holds.
         epsilon: what it earns under ``accounting``.
     """
+    told = _seen(released, epsilon, accounting, that_it="took part")
+    return tuple(cell for unit, (value, judged, why) in told.items() for cell in _of_sums(unit, value, judged, why))
+
+
+def _seen(
+    released: Mapping[int, Composition], epsilon: float, accounting: Accounting, *, that_it: str
+) -> Mapping[str, tuple[float, Accounting, str]]:
+    """Where participation is seen: each unit's epsilon, its accounting, and what it hides."""
     exchanged = replace(accounting, relation="replace_one")
     of_example, _ = exchanged.worst(released)
-    told = {
-        "client": (epsilon, accounting, "what the client's data say; that it took part is seen"),
+    return {
+        "client": (epsilon, accounting, f"what the client's data say; that it {that_it} is seen"),
         "example": (of_example.value, exchanged, "changing one example replaces its client's update by another"),
     }
-    return tuple(cell for unit, (value, judged, why) in told.items() for cell in _of_sums(unit, value, judged, why))
 
 
 def _of_sums(unit: str, epsilon: float, accounting: Accounting, why: str) -> Iterator[Cell]:

@@ -70,12 +70,6 @@ class TreeRound(OwnRelease):
     def shape(self) -> Hashable:
         return "tree", self.first_round, self.last_round, self.attempt, self.round
 
-    def sensitivity(self, relation: Relation) -> float:
-        return 2.0 if relation == "replace_one" else 1.0
-
-    def unsampled(self) -> "TreeRound":
-        return self
-
     @classmethod
     def loss(cls, composition: "tuple[tuple[TreeRound, int], ...]", relation: Relation) -> GaussianLoss:
         """Trees have noise of their own each; within one, all sums are one vector.

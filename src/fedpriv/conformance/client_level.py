@@ -7,11 +7,11 @@ from typing import Protocol, cast, final, runtime_checkable
 
 import numpy as np
 
+from fedpriv.accounting.groups import Groups
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Relation
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.errors import ConfigError
-from fedpriv.privacy.correlated_groups import Groups
 from fedpriv.privacy.encoders import Encoder
 from fedpriv.privacy.mechanisms.central_adaptive import COUNT
 

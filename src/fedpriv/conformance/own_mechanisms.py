@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from fedpriv.accounting.groups import Groups
 from fedpriv.accounting.sampling import cohort_sampling
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism, PoissonBatches, make_sampler
-from fedpriv.privacy.correlated_groups import Groups
 from fedpriv.privacy.mechanisms import (
     CentralAdaptive,
     CentralGaussian,

@@ -375,6 +375,7 @@ class Experiment:
             sampler=sampler,
             participation_cap=participation_cap(self.config, sampler.law),
             layout=self.layout(self.new_model()),
+            noise_knows_schedule=True,
         )
         return PrivacyTerms(setting=setting, caveats=self._caveats())
 

@@ -13,6 +13,7 @@ from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy import CohortSampler, Mechanism
+from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 
 
@@ -24,6 +25,7 @@ class Setting:
         sampler: as planned; nothing that depends on a key is drawn from it.
         participation_cap: rounds that a client may take part in at most; None for no such cap.
         layout: of the updates.
+        noise_knows_schedule: whether a client's noise may depend on the cohorts that are yet to be drawn.
     """
 
     config: Config
@@ -31,11 +33,28 @@ class Setting:
     sampler: CohortSampler
     participation_cap: int | None
     layout: ParameterLayout
+    noise_knows_schedule: bool
 
     @property
     def num_clients(self) -> int:
         """Clients that may be trained."""
         return len(self.data.population_ids)
+
+    def participations(self) -> np.ndarray:
+        """Of each client, what its noise is calibrated to (int64, shape (num_clients,), by client id).
+
+        As scheduled or, where noise must not know the schedule, the most that are allowed.
+
+        Raises:
+            ConfigError: nothing says how many those are.
+        """
+        if self.noise_knows_schedule:
+            return participations(
+                self.sampler, first_round=1, last_round=self.config.rounds, population=self.data.num_clients
+            )
+        if self.participation_cap is None:
+            raise ConfigError("privacy=both_units needs a cap on every client's participations.")
+        return np.full(self.data.num_clients, self.participation_cap)
 
 
 class Choice(Protocol):

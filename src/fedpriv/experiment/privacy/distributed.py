@@ -14,7 +14,6 @@ from fedpriv.errors import ConfigError
 from fedpriv.privacy import Mechanism
 from fedpriv.privacy.mechanisms import DistributedGaussian
 from fedpriv.privacy.pairwise_masks import PairwiseMasks
-from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams, seed_key
 
 from .choice import Setting, given
@@ -47,11 +46,7 @@ class Shares:
         return choose_accounting(delta=delta, sampling="all", relation=relation, accountant=accountant)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
-        setting = self.setting
-        counts = participations(
-            setting.sampler, first_round=1, last_round=setting.config.rounds, population=setting.data.num_clients
-        )
-        most = int(counts.max())
+        most = int(self.setting.participations().max())
         silent = self._made(0.0, Streams(keys={"masks": seed_key(0)}))  # nothing is drawn from it
         noise = calibrate(
             release_at=lambda z: {silent.release(z, 1.0): most},

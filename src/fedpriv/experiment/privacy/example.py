@@ -13,7 +13,6 @@ from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.config import Config
 from fedpriv.privacy import Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import ExampleGaussian
-from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 
 from .choice import Setting, given
@@ -39,19 +38,11 @@ class ExampleLevel:
         return choose_accounting(sampling="poisson", **asked)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
-        setting = self.setting
-        counts = participations(
-            setting.sampler, first_round=1, last_round=setting.config.rounds, population=setting.data.num_clients
-        )
-        return self.calibrated_for(counts, target_epsilon, accounting)
-
-    def calibrated_for(self, counts: np.ndarray, target_epsilon: float, accounting: Accounting) -> np.ndarray:
-        """As ``calibrated``, for so many participations of each client (int64, aligned with client ids)."""
-        setting = self.setting
+        counts = self.setting.participations() * self._steps
         noise = calibrate_clients(
-            rates=self._rates, counts=counts * self._steps, target_epsilon=target_epsilon, **asdict(accounting)
+            rates=self._rates, counts=counts, target_epsilon=target_epsilon, **asdict(accounting)
         )
-        if setting.config.privacy.calibration == "shared":
+        if self.setting.config.privacy.calibration == "shared":
             return np.full(self.num_multipliers, np.nanmax(noise))
         return noise
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate
+from fedpriv.accounting.groups import Groups
 from fedpriv.accounting.release import Composition
 from fedpriv.accounting.tree import squared_sensitivity
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import ClippingGrid, Mechanism
-from fedpriv.privacy.correlated_groups import Groups
 from fedpriv.privacy.mechanisms import FtrlBanded, FtrlTree
 from fedpriv.streams import Streams, seed_key
 

@@ -16,7 +16,6 @@ from fedpriv.accounting.release import Composition, Release
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import Mechanism
 from fedpriv.privacy.mechanisms import LocalGaussian, LocalLaplace
-from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 
 from .choice import Setting, given
@@ -49,13 +48,10 @@ class _Local(ABC):
         return choose_accounting(delta=delta, sampling="all", relation=relation, accountant=accountant)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
-        setting = self.setting
-        counts = participations(
-            setting.sampler, first_round=1, last_round=setting.config.rounds, population=setting.data.num_clients
-        )
+        counts = self.setting.participations()
         noise = np.full(self.num_multipliers, math.nan)
         different = np.unique(counts[counts > 0])
-        if setting.config.privacy.calibration == "shared":
+        if self.setting.config.privacy.calibration == "shared":
             different = different[-1:]
         lower = 0
         for members in np.array_split(different, min(len(different), _MOST_BINS)):

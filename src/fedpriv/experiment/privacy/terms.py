@@ -13,7 +13,7 @@ from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.privacy.mechanisms import BothUnits
 from fedpriv.streams import Streams
 
-from .both_units import ExampleUnderClient, as_example_level
+from .both_units import as_example_level
 from .central import CentralByLayer, CentralFixed, CentralFollowing
 from .choice import Choice, Setting
 from .distributed import Shares
@@ -63,7 +63,7 @@ class PrivacyTerms:
         """What each kind of unit is promised, the headline's first; with ``privacy=none`` one that claims nothing."""
         name = self.config.privacy.mechanism
         if name == "both_units":
-            halves: Sequence[Choice] = (CentralFixed(self.setting), ExampleUnderClient(as_example_level(self.setting)))
+            halves: Sequence[Choice] = (CentralFixed(self.setting), ExampleLevel(as_example_level(self.setting)))
         else:
             make: Any = _CHOICES[name]
             halves = (make(self.setting),)

@@ -16,7 +16,6 @@ from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Composition
 
 from ..encoded import EncodedUpdate, Gathered, Senders, State
-from ..mechanism import Mechanism
 from .central import CentralGaussian
 from .example import ExampleGaussian
 
@@ -36,7 +35,7 @@ class BothUnits:
     unit: str = "client"
 
     @property
-    def halves(self) -> Sequence[Mechanism]:
+    def halves(self) -> tuple[CentralGaussian, ExampleGaussian]:
         return self.client, self.example
 
     def initial_state(self) -> State:
@@ -63,7 +62,7 @@ class BothUnits:
     def entries(
         self, *, round_number: int, attempt: int, cohort: np.ndarray, state: State
     ) -> Sequence[ReleaseEntry]:
-        both = (half.entry(round_number=round_number, attempt=attempt, cohort=cohort) for half in self._halves)
+        both = (half.entry(round_number=round_number, attempt=attempt, cohort=cohort) for half in self.halves)
         return tuple(entry for entry in both if entry is not None)
 
     def planned(
@@ -72,7 +71,3 @@ class BothUnits:
         return self.client.planned(
             participations, first_round=first_round, last_round=last_round, attempt=attempt
         )
-
-    @property
-    def _halves(self) -> tuple[CentralGaussian, ExampleGaussian]:
-        return self.client, self.example

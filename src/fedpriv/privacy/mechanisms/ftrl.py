@@ -11,41 +11,27 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
-import torch
 
+from fedpriv.accounting.groups import Group, Groups
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.release import Composition, Release
 from fedpriv.accounting.tree import TreeRound
 from fedpriv.errors import ConfigError
-from fedpriv.streams import Streams
 
-from ..clipping import ClippingGrid
-from ..correlated_groups import Group, Groups
-from ..encoded import EncodedUpdate, Gathered, Senders
 from ..encoders import BandedEncoder, Encoder, Memory, TreeEncoder
-from ..mechanism import OneRelease
-from ..sampling import CohortSampler
-from .central_releases import CentralReleases
+from .central_sum import CentralSum
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Correlated(OneRelease):
-    """As ``CentralGaussian``, with noise ``C^-1 z`` over the rounds of a group.
+class _Correlated(CentralSum):
+    """Noise ``C^-1 z`` over the rounds of a group.
 
     Args:
-        grid: clips one update to ``clipping_norm`` and makes sums exact.
         groups: which rounds share noise.
-        noise_multiplier: standard deviation of z / clipping norm; 0: no noise, no claim.
-        streams: source of z (``noise``) and of the cohort commitment's salt (``commitment``).
+        noise_multiplier: standard deviation of z / clipping norm.
     """
 
-    grid: ClippingGrid
     groups: Groups
-    sampler: CohortSampler
-    noise_multiplier: float
-    streams: Streams
-    name: str
-    unit: str = "client"
     _memory: dict[Group, Memory] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -53,26 +39,8 @@ class _Correlated(OneRelease):
     def encoder(self) -> Encoder:
         """C."""
 
-    @property
-    def noise_std(self) -> float:
-        """Of z, per coordinate."""
-        return self.noise_multiplier * self.grid.clipping_norm
-
-    def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
-        return np.full(len(cohort), np.nan)
-
-    def nothing(self, size: int) -> torch.Tensor:
-        return torch.zeros(size, dtype=torch.int64)
-
-    def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate:
-        return self.grid.encode(update)
-
-    def decode(self, gathered: Gathered) -> torch.Tensor:
-        noisy_sum = self.grid.decode(gathered.total)
-        if self.noise_multiplier > 0:
-            group = self.groups.of(gathered.round_number, gathered.attempt)
-            noisy_sum += torch.from_numpy(self._noise(group, gathered.round_number, len(noisy_sum)))
-        return noisy_sum / self.sampler.law.cohort
+    def noise(self, *, round_number: int, attempt: int, size: int) -> np.ndarray:
+        return self._noise(self.groups.of(round_number, attempt), round_number, size)
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         entry = self._releases.entry(round_number=round_number, attempt=attempt, cohort=cohort, parts=())
@@ -100,17 +68,6 @@ class _Correlated(OneRelease):
             self._memory.clear()
         memory = self._memory.setdefault(group, {})
         return self.encoder.correlated(round_number - group.first_round + 1, group.length, draw, memory)
-
-    @property
-    def _releases(self) -> CentralReleases:
-        return CentralReleases(
-            mechanism=self.name,
-            sampler=self.sampler,
-            sensitivity=self.grid.clipping_norm,
-            noise_multiplier=self.noise_multiplier,
-            noise_std=self.noise_std,
-            streams=self.streams,
-        )
 
 
 @final
