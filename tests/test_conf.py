@@ -165,7 +165,7 @@ def test_every_mechanism_sampling_and_runtime_assembles(group, name):
     experiment = Experiment.assemble(compose([*SMALL, f"{group}={name}", *some], config_dir=None))
     streams = experiment.streams(None)
     cohort = experiment.sampler(streams).cohort(1)
-    mechanism = experiment.privacy.mechanism(np.ones(experiment.privacy.num_multipliers), streams)
+    mechanism = experiment.privacy.mechanism(np.ones(experiment.privacy.num_multipliers), streams, None)
     entries = mechanism.entries(round_number=1, attempt=0, cohort=cohort, state=mechanism.initial_state())
     chosen = experiment.config.privacy.mechanism
     assert [entry.mechanism for entry in entries] == list(LEDGER_NAMES[chosen])

@@ -216,6 +216,8 @@ def test_killed_at_ten_moments_with_two_workers(name, tmp_path, undisturbed):
     [
         (*SMALL, "privacy=central", "sampling=poisson", "sampling.cohort=2", "federation.dropout=0.2"),
         (*SMALL, "privacy=central_adaptive", "sampling.cohort=2", "federation.dropout=0.2"),
+        pytest.param((*SMALL, "privacy=central_per_layer", "sampling.cohort=2"), marks=pytest.mark.slow),
+        pytest.param((*SMALL, "privacy=local_gaussian", "sampling.cohort=2"), marks=pytest.mark.slow),
         pytest.param((*SMALL, "privacy=local_laplace", "sampling.cohort=2"), marks=pytest.mark.slow),
         (*SMALL, "privacy=distributed", "sampling.cohort=2", "federation.dropout=0.2"),
         pytest.param((*SMALL, "privacy=ftrl_tree", "sampling.cohort=2"), marks=pytest.mark.slow),

@@ -26,21 +26,22 @@ _TRACKER_SECONDS = 60.0
 # Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
 _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "none": (),
-    "example": ("max_grad_norm",),
-    "central": ("clipping_norm",),
-    "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise"),
-    "central_per_layer": ("clipping_norm", "layer_norms"),
+    "example": ("max_grad_norm", "client_budgets"),
+    "central": ("clipping_norm", "client_budgets"),
+    "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise", "client_budgets"),
+    "central_per_layer": ("clipping_norm", "layer_norms", "client_budgets"),
     "both_units": ("clipping_norm", "max_grad_norm", "example_epsilon", "example_delta", "example_noise_multiplier"),
     "distributed": ("clipping_norm", "bits", "granularity", "tolerated_dropout"),
     "ftrl_tree": ("clipping_norm", "restart_every"),
     "ftrl_banded": ("clipping_norm", "bands"),
-    "local_gaussian": ("clipping_norm",),
-    "local_laplace": ("clipping_norm",),
+    "local_gaussian": ("clipping_norm", "client_budgets"),
+    "local_laplace": ("clipping_norm", "client_budgets"),
 }
 # What is left out follows.
 _OPTIONAL = (
     "count_noise",
     "layer_norms",
+    "client_budgets",
     "restart_every",
     "bands",
     "granularity",
@@ -226,6 +227,8 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
                 "privacy=both_units adds both noises, or (privacy.epsilon=inf privacy.example_epsilon=inf) none: "
                 "for one alone use privacy=central or privacy=example."
             )
+    if privacy.client_budgets:
+        _check_client_budgets(privacy, config.strategy.algorithm)
     for key_name in allowed:
         if getattr(privacy, key_name) is None and key_name not in _OPTIONAL:
             raise ConfigError(f"privacy={privacy.mechanism} needs privacy.{key_name}.")
@@ -242,6 +245,46 @@ def _check_noise(privacy: PrivacyConfig, *, of: str) -> None:
         raise ConfigError(
             f"privacy.{of}epsilon=inf means no noise: drop privacy.{of}noise_multiplier, or drop {of}epsilon."
         )
+
+
+_RULES = ({"epsilon", "share"}, {"epsilon", "clients"}, {"epsilon", "column", "value"})
+
+
+def _check_client_budgets(privacy: PrivacyConfig, algorithm: str) -> None:
+    if algorithm == "flower":
+        raise ConfigError("With strategy=flower the strategy samples, and nobody retires: drop privacy.client_budgets.")
+    if privacy.epsilon == math.inf:
+        raise ConfigError("privacy.epsilon=inf means no noise: drop privacy.client_budgets, or give an epsilon.")
+    for number, rule in enumerate(privacy.client_budgets):
+        where = f"privacy.client_budgets[{number}]"
+        if not isinstance(rule, dict) or set(rule) not in _RULES:
+            raise ConfigError(
+                f"{where}={rule} must be {{epsilon: E, share: S}}, {{epsilon: E, clients: [ids]}} or "
+                "{epsilon: E, column: NAME, value: CODE}."
+            )
+        epsilon, most = rule["epsilon"], math.inf if privacy.epsilon is None else privacy.epsilon
+        if not _is_number(epsilon) or not 0 < epsilon <= min(most, _LARGEST_EPSILON):
+            raise ConfigError(
+                f"{where}: epsilon={epsilon} must be a positive number of at most privacy.epsilon={privacy.epsilon}, "
+                "which is everybody else's."
+            )
+        if "share" in rule and not (_is_number(rule["share"]) and 0 < rule["share"] <= 1):
+            raise ConfigError(f"{where}: share={rule['share']} must be in (0, 1].")
+        ids = rule.get("clients", [0])
+        if not isinstance(ids, list) or not ids or not all(_is_whole(one) for one in ids):
+            raise ConfigError(f"{where}: clients={ids} must be a list of client ids, such as [0, 3].")
+        if "value" in rule and not _is_whole(rule["value"]):
+            raise ConfigError(
+                f"{where}: value={rule['value']} must be a code of the column: 0 for the first value of its vocabulary."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _with_key(name: str) -> list[str]:

@@ -85,6 +85,7 @@ class PrivacyConfig:
     restart_every: int | None = None
     bands: int | None = None
     layer_norms: dict[str, float] = field(default_factory=dict)
+    client_budgets: list[Any] = field(default_factory=list)  # {epsilon: 1, share: 0.3}: see docs/client_budgets.md
     calibration: str = "per_client"
     accountant: str = "auto"
     relation: str = "auto"

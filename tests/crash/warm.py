@@ -21,7 +21,7 @@ from fedpriv.experiment.assembly import Experiment, load_data
 pyarrow.array([0])  # imports pandas, where it is installed
 _config = compose(SMALL, config_dir=None)
 _experiment = Experiment(config=_config, data=load_data(_config))
-_mechanism = _experiment.privacy.mechanism(_experiment.privacy.noise_multipliers(), _experiment.streams(None))
+_mechanism = _experiment.privacy.mechanism(_experiment.privacy.noise_multipliers(), _experiment.streams(None), None)
 _cohorts = np.full(_experiment.data.num_clients, _config.rounds)
 _planned = _mechanism.planned(_cohorts, first_round=1, last_round=_config.rounds, attempt=0)
 _experiment.privacy.headline.accounting.worst(_planned)

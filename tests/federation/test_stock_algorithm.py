@@ -76,7 +76,7 @@ class Stage:
         self.experiment = Experiment.assemble(compose(given, config_dir=None))
         self.streams = self.experiment.streams(None)
         multipliers = np.full(self.experiment.data.num_clients, noise)
-        self.mechanism = self.experiment.privacy.mechanism(multipliers, self.streams)
+        self.mechanism = self.experiment.privacy.mechanism(multipliers, self.streams, None)
         app = make_app(self.experiment, self.mechanism, self.streams)
         self.grid = grid_class(
             node_ids=range(1, self.experiment.num_nodes + 1),

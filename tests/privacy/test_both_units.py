@@ -127,7 +127,7 @@ def test_nobody_takes_part_more_often_than_the_cap(cohorts, cap, asked):
         def cohort(self, round_number):
             return np.array(sorted(cohorts[round_number - 1]), dtype=np.int64)
 
-    sampler = RetiringSampler(sampler=Drawn(), most=np.full(6, cap))
+    sampler = RetiringSampler(sampler=Drawn(), most=np.full(6, cap), since=0)
     for round_number in asked:  # in any order, the same
         if round_number <= len(cohorts):
             sampler.cohort(round_number)

@@ -11,6 +11,7 @@ from fedpriv.errors import ConfigError
 from .accountants import Epsilon
 from .budget import Accounting
 from .claims import CLAIMS
+from .client_budgets import spent_by_budget
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
 from .ledger import ReleaseEntry, compositions
@@ -55,6 +56,7 @@ class Guarantee:
         sensitivity: L2 norm that one unit's addend was clipped to; 1 where parts count in units of their noise.
         sensitivity_under_relation: how far neighbours can move a sum: twice as far under replace-one.
         worst_client: client id that attains epsilon where clients add the noise; else None.
+        spent_by_budget: of ``terms.client_budgets``, in their order, the largest epsilon of a client.
         not_covered: what the statement does not speak about.
         evidence: audits.
         curve, threat_matrix: see ``fedpriv.accounting.curve`` and ``threat_model``.
@@ -86,6 +88,7 @@ class Guarantee:
     noise_multiplier_min: float
     noise_multiplier_max: float
     worst_client: int | None
+    spent_by_budget: tuple[float, ...]
     simulation_only: bool
     evidence: str
     not_covered: tuple[str, ...]
@@ -99,6 +102,7 @@ class Guarantee:
         return {
             **own,
             **self.terms.to_json(),
+            "spent_by_budget": list(self.spent_by_budget),
             "not_covered": list(self.not_covered),
             "curve": self.curve.to_json(),
             "threat_matrix": [cell.to_json() for cell in self.threat_matrix],
@@ -113,6 +117,7 @@ def no_claim(terms: Terms) -> dict[str, Any]:
         **dict.fromkeys(field.name for field in fields(Guarantee) if field.name != "terms"),
         **terms.to_json(),
         "evidence": EVIDENCE,
+        "spent_by_budget": [],
         "not_covered": [],
         "threat_matrix": [cell.to_json() for cell in no_guarantee(because)],
     }
@@ -198,6 +203,11 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         noise_multiplier_min=min(release.noise_multiplier for release in releases),
         noise_multiplier_max=max(release.noise_multiplier for release in releases),
         worst_client=worst if claim.trust_model != "central" else None,
+        spent_by_budget=spent_by_budget(
+            released, terms.client_budgets, together=claim.trust_model == "central", accounting=accounting
+        )
+        if terms.client_budgets
+        else (),
         simulation_only=not terms.noise_secret,
         evidence=EVIDENCE,
         not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),

@@ -41,6 +41,7 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
     for entry in entries:
         _check_parts(entry)
         _check_group(entry, correlated=is_correlated(terms.mechanism))
+        _check_budgets(entry, terms, central=expected.trust_model == "central")
     if is_correlated(terms.mechanism):
         _check_groups(entries)
     if expected.trust_model == "distributed":
@@ -75,6 +76,14 @@ def _check_group(entry: ReleaseEntry, *, correlated: bool) -> None:
             f"The ledger's round {entry.round} shares its noise with {details.get('bands', 0):g} rounds, in which a "
             f"client of turns {separation} apart could be more than once."
         )
+
+
+def _check_budgets(entry: ReleaseEntry, terms: Terms, *, central: bool) -> None:
+    """A round says whose budgets pay for it, if and only if clients have some and the server adds the noise."""
+    if (entry.budgets is not None) != (central and bool(terms.client_budgets)):
+        raise ConfigError(f"The ledger's round {entry.round} does not say whose budgets pay for it, or says too much.")
+    if entry.budgets is not None and entry.budgets != tuple(sorted(set(entry.budgets))):
+        raise ConfigError(f"The ledger's round {entry.round} names budgets that nothing here adds up.")
 
 
 def _check_shares(entries: Sequence[ReleaseEntry], terms: Terms) -> None:

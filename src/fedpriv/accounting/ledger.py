@@ -141,6 +141,8 @@ class ReleaseEntry:
         rate: chance of one unit to be in one step's sum.
         steps: noisy sums of this release.
         sampling: how cohorts (client level) or batches (example level) were drawn.
+        budgets: positions of the clients' budgets that could be in the round, at client level where the server adds the
+            noise and clients have budgets of their own; else None.
         turn: (r, separation) where only clients with id r modulo ``separation`` could be in the round; else None.
         attempt: key of the noise stream; a round trained again with other noise is another entry.
         group: name of a jointly accounted run of correlated noise; None where noise is independent.
@@ -167,6 +169,7 @@ class ReleaseEntry:
     group: str | None
     parts: tuple[Part, ...] = ()
     details: tuple[tuple[str, float], ...] = ()
+    budgets: tuple[int, ...] | None = None
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -196,6 +199,7 @@ class ReleaseEntry:
             "group": self.group,
             **({"parts": [asdict(part) for part in self.parts]} if self.parts else {}),
             **({"details": dict(self.details)} if self.details else {}),
+            **({"budgets": list(self.budgets)} if self.budgets is not None else {}),
         }
 
     @staticmethod
@@ -221,6 +225,7 @@ class ReleaseEntry:
             group=line["group"],
             parts=tuple(Part(**part) for part in line.get("parts", ())),
             details=tuple(line.get("details", {}).items()),
+            budgets=_frozen(line.get("budgets")),
         )
 
     def releases(self) -> Iterable[tuple[int, Release, int]]:
@@ -231,13 +236,20 @@ class ReleaseEntry:
                 column[rows].tolist() for column in (table.clients, table.rate, table.noise_std, table.steps)
             ]
         elif isinstance(self.clients, str):
-            participant = EVERY_CLIENT if self.turn is None else self.turn[0]
-            columns = [[participant], [self.rate], [self.noise_std], [self.steps]]
+            numbers: tuple[Any, ...] = (self.rate, self.noise_std, self.steps)
+            columns = [self._drawn, *([number] * len(self._drawn) for number in numbers)]
         else:
             columns = [self.clients, self.rate, self.noise_std, self.steps]
         terms = self.terms
         for client, rate, noise_std, steps in zip(*columns, strict=True):
             yield client, terms.release(rate, noise_std), steps
+
+    @property
+    def _drawn(self) -> tuple[int, ...]:
+        """Participants at client level, where the ledger names no clients."""
+        if self.budgets is not None:
+            return self.budgets
+        return (EVERY_CLIENT if self.turn is None else self.turn[0],)
 
     @property
     def terms(self) -> ReleaseTerms:

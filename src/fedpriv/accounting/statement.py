@@ -15,7 +15,7 @@ SCHEMA_VERSION = 2
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Claim": (
         "unit", "relation", "epsilon", "bound", "delta", "delta_rule", "mu", "population", "observer", "trust_model",
-        "released", "worst_client", "simulation_only", "evidence",
+        "released", "worst_client", "spent_by_budget", "simulation_only", "evidence",
     ),
     "Accounting": (
         "accountant", "accountant_version", "method", "sampling_assumed", "rounds", "releases", "participation_cap",
@@ -26,8 +26,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "noise_multiplier_min", "noise_multiplier_max", "weighting", "denominator", "dropout_policy",
     ),
     "What ran": (
-        "sampling", "sampling_run", "noisy_steps_per_round", "dropout_rate", "num_examples", "num_clients",
-        "public_data", "initial_weights", "seeds", "caveats",
+        "sampling", "sampling_run", "noisy_steps_per_round", "client_budgets", "dropout_rate", "num_examples",
+        "num_clients", "public_data", "initial_weights", "seeds", "caveats",
     ),
     "Provenance": ("name", "run_id", "revision", "config_sha256", "packages", "schema_version"),
 }  # fmt: skip

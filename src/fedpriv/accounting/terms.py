@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, final
 
 from .claims import Unit
+from .client_budgets import ClientBudget
 from .sampled_gaussian import Accountant, Relation
 
 
@@ -27,6 +28,7 @@ class Terms:
         seeds: of each purpose, or ``secret``.
         public_data: whether everybody may see the training examples.
         initial_weights: where training starts.
+        client_budgets: of clients that allow less than others; none where all allow the same. Public.
         caveats: what this run adds to what is never covered.
     """
 
@@ -49,6 +51,7 @@ class Terms:
     seeds: Mapping[str, int | str]
     public_data: bool
     initial_weights: str
+    client_budgets: tuple[ClientBudget, ...]
     caveats: tuple[str, ...]
 
     @property
@@ -57,7 +60,8 @@ class Terms:
         return self.num_examples if self.unit == "example" else self.num_clients
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "caveats": list(self.caveats)}
+        budgets = [asdict(budget) for budget in self.client_budgets]
+        return {**asdict(self), "client_budgets": budgets, "caveats": list(self.caveats)}
 
     @staticmethod
     def from_json(logged: Mapping[str, Any]) -> "Terms":
@@ -67,4 +71,5 @@ class Terms:
             KeyError: something is missing, as in runs of an earlier fedpriv.
         """
         found = {field.name: logged[field.name] for field in fields(Terms)}
-        return Terms(**{**found, "caveats": tuple(found["caveats"])})
+        budgets = tuple(ClientBudget(**budget) for budget in found["client_budgets"])
+        return Terms(**{**found, "client_budgets": budgets, "caveats": tuple(found["caveats"])})

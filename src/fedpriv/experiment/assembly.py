@@ -34,6 +34,7 @@ from fedpriv.experiment.flower_side import (
 )
 from fedpriv.experiment.loading import PURPOSES, load_data
 from fedpriv.experiment.privacy import PrivacyTerms, Setting
+from fedpriv.experiment.privacy.client_budgets import client_budgets
 from fedpriv.federation import (
     FedNovaServerRule,
     PlainServerRule,
@@ -66,7 +67,7 @@ from fedpriv.training.preflight import check_shapes
 
 # Purposes of the streams, by the seed that keys them.
 _PURPOSES = {
-    "data": PURPOSES,
+    "data": (*PURPOSES, "budgets"),
     "sampling": ("cohort", "batches", "dropout", "training"),
     "model": ("model",),
     "noise": ("noise", "commitment", "masks"),
@@ -376,6 +377,7 @@ class Experiment:
             participation_cap=participation_cap(self.config, sampler.law),
             layout=self.layout(self.new_model()),
             noise_knows_schedule=True,
+            client_budgets=client_budgets(self.config, self.data, self.streams(None)),
         )
         return PrivacyTerms(setting=setting, caveats=self._caveats())
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ from fedpriv.federation import (
     ServerState,
     make_server_app,
 )
+from fedpriv.privacy import Retirement
 from fedpriv.records.atomic import write_text_atomic
 from fedpriv.records.checkpoint import save_model
 from fedpriv.records.environment import difference, environment_fingerprint, package_versions, source_revision
@@ -100,14 +101,15 @@ class Attempt:
             attempt=start.attempt,
             same_coins=not changes,
         )
-        self.notes = self._notes(changes, attempt)
+        spent = [e for e in self.recorder.entries if e.attempt < attempt or e.round <= start.round]
         self.streams = experiment.streams(noise_key, attempt=attempt)
-        self.mechanism = experiment.privacy.mechanism(noise_multipliers, self.streams)
+        self.retirement = self._retirement(attempt, spent)
+        self.notes = self._notes(changes, attempt)
+        self.mechanism = experiment.privacy.mechanism(noise_multipliers, self.streams, self.retirement)
         self.state = self._server_state(attempt)
         self.algorithm = self._algorithm()
         self.metrics = dict(start.metrics)
         self.last_round, planned = self._plan()
-        spent = [e for e in self.recorder.entries if e.attempt < attempt or e.round <= start.round]
         self.meters = [
             EpsilonMeter(accounting=promise.accounting, cap=at_most.value, spent=promise.of(spent))
             for promise, at_most in zip(experiment.privacy.promises, planned, strict=True)
@@ -205,11 +207,29 @@ class Attempt:
                     f"delta is {delta:.2g} ({rule}): a promise that may fail so often says little at any epsilon. "
                     "More units, or a smaller privacy.delta."
                 )
+        if self.retirement is not None and (never := self._never_drawn()):
+            notes.append(f"{never} clients take no part: privacy.client_budgets allows them less than one round")
         if attempt != self.start.attempt:
             notes.append(
                 "rounds that were released but not checkpointed are released again, and paid for again"
             )
         return notes
+
+    def _never_drawn(self) -> int:
+        left = self.retirement.left if self.retirement is not None else np.ones(0)
+        return int((left[self.experiment.data.population_ids] == 0).sum())
+
+    def _retirement(self, attempt: int, spent: Sequence[ReleaseEntry]) -> Retirement | None:
+        """As this attempt began with it: rounds that are trained again have the same cohorts."""
+        if attempt == self.start.attempt and self.start.retirement is not None:
+            return self.start.retirement
+        return self.experiment.privacy.retirement(
+            self.noise_multipliers,
+            self.streams,
+            paid=spent,
+            since=self.start.round,
+            attempt=attempt,
+        )
 
     def _server_state(self, attempt: int) -> ServerState:
         optimizer = ServerOptimizer(
@@ -242,6 +262,7 @@ class Attempt:
             self.experiment,
             self.mechanism,
             self.streams,
+            retirement=self.retirement,
             paid=self.recorder.entries,
             trained=self.start.round,
             attempt=self.state.attempt,
@@ -350,7 +371,7 @@ class Attempt:
             )
         return FederatedAveraging(
             layout=self.layout,
-            sampler=self.experiment.sampler(self.streams),
+            sampler=self.experiment.privacy.sampler(self.streams, self.retirement),
             mechanism=self.mechanism,
             client_sizes=self.experiment.data.client_sizes,
             weights=self.experiment.client_weights,
@@ -427,6 +448,9 @@ class Attempt:
 
     def _checkpoint(self) -> None:
         tensors = {"plan/noise_multipliers": torch.from_numpy(np.asarray(self.noise_multipliers))}
+        if self.retirement is not None:
+            tensors["plan/since"] = torch.tensor(self.retirement.since)
+            tensors["plan/left"] = torch.from_numpy(self.retirement.left)
         tensors |= {f"server/{name}": tensor for name, tensor in self.state.optimizer.tensors().items()}
         tensors |= {f"rule/{name}": tensor for name, tensor in self.state.rule.tensors().items()}
         tensors |= {f"mechanism/{name}": tensor for name, tensor in self.state.mechanism.items()}

@@ -46,7 +46,7 @@ def cohort_sampler(config: Config, clients: np.ndarray, streams: Streams) -> Coh
     cap = participation_cap(config, law)
     if cap is None:
         return sampler
-    return RetiringSampler(sampler=sampler, most=np.full(int(clients.max()) + 1, cap))
+    return RetiringSampler(sampler=sampler, most=np.full(int(clients.max()) + 1, cap), since=0)
 
 
 def _separation(population: int, cohort: float | None) -> int:

@@ -42,7 +42,7 @@ def make_app_elsewhere(experiment: Experiment) -> App:
     """
     streams = experiment.streams(None)
     unknown = np.full(experiment.privacy.num_multipliers, np.nan)
-    mechanism = experiment.privacy.mechanism(unknown, streams)
+    mechanism = experiment.privacy.mechanism(unknown, streams, None)
     app = _make_app(experiment, mechanism, streams, discreet=noise_by_clients(experiment.config.privacy.mechanism))
     return OneExperimentApp(app=app, experiment=experiment.run_id())
 

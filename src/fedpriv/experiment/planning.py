@@ -9,13 +9,14 @@ import numpy as np
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import affordable_rounds
+from fedpriv.accounting.client_budgets import spent_by_budget
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import Config
 from fedpriv.errors import BudgetExhaustedError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.privacy import PrivacyTerms, Promise
-from fedpriv.privacy import CohortSampler, Mechanism
+from fedpriv.privacy import CohortSampler, Mechanism, Retirement
 from fedpriv.privacy.sampling import participations
 from fedpriv.streams import Streams
 
@@ -27,6 +28,7 @@ def affordable(
     mechanism: Mechanism,
     streams: Streams,
     *,
+    retirement: Retirement | None,
     paid: Sequence[ReleaseEntry],
     trained: int,
     attempt: int,
@@ -35,10 +37,13 @@ def affordable(
 
     Args:
         streams: that the run draws its cohorts from.
+        retirement: of clients, as the mechanism has it; the run ends with the last of them.
         paid: the ledger; entries of this attempt serve the rounds after ``trained`` that they were written for.
     """
-    sampler, promises = experiment.sampler(streams), experiment.privacy.promises
+    sampler, promises = experiment.privacy.sampler(streams, retirement), experiment.privacy.promises
     last_round, found = experiment.config.rounds, []
+    if retirement is not None:
+        last_round = _last_round_with_anybody(sampler, since=retirement.since, rounds=last_round)
     for promise, half in zip(promises, mechanism.halves, strict=True):
         mine = promise.of(paid)
         first_round = 1 + max([trained, *(entry.round for entry in mine if entry.attempt == attempt)])
@@ -47,6 +52,13 @@ def affordable(
         last_round = min(last_round, affordable)
         found.append(epsilon)
     return last_round, found
+
+
+def _last_round_with_anybody(sampler: CohortSampler, *, since: int, rounds: int) -> int:
+    """Until when clients with budgets of their own take part: where nothing is drawn without them."""
+    if sampler.budgets(rounds) is not None:
+        return max((number for number in range(since + 1, rounds + 1) if sampler.budgets(number)), default=since)
+    return max((number for number in range(since + 1, rounds + 1) if len(sampler.cohort(number))), default=since)
 
 
 @dataclass(frozen=True)
@@ -111,11 +123,16 @@ def plan_run(config: Config) -> dict[str, Any]:
     privacy, streams = experiment.privacy, experiment.streams(None)
     if config.privacy.mechanism == "none":
         return {"unit": None, "epsilon": None, "rounds": config.rounds, "notes": ["privacy=none protects nobody"]}
-    mechanism = privacy.mechanism(privacy.noise_multipliers(), streams)
-    last_round, found = affordable(experiment, mechanism, streams, paid=(), trained=0, attempt=0)
+    noise = privacy.noise_multipliers()
+    retirement = privacy.retirement(noise, streams, paid=(), since=0, attempt=0)
+    mechanism = privacy.mechanism(noise, streams, retirement)
+    last_round, found = affordable(
+        experiment, mechanism, streams, retirement=retirement, paid=(), trained=0, attempt=0
+    )
     if last_round < 1:
         raise BudgetExhaustedError(too_small(privacy))
-    law = privacy.sampler.law
+    sampler = privacy.sampler(streams, retirement)
+    law = sampler.law
     notes, stops = [], last_round < config.rounds
     if stops:
         notes.append(
@@ -125,7 +142,7 @@ def plan_run(config: Config) -> dict[str, Any]:
     planned = [
         _planned(
             promise,
-            _Releasing(half, privacy.sampler, 1, experiment.data.num_clients, 0).until(last_round),
+            _Releasing(half, sampler, 1, experiment.data.num_clients, 0).until(last_round),
             epsilon,
         )
         for promise, half, epsilon in zip(privacy.promises, mechanism.halves, found, strict=True)
@@ -165,4 +182,17 @@ def _planned(promise: Promise, released: dict[int, Composition], at_most: Epsilo
         "accountant": promise.accounting.accountant,
         "method": at_most.method,
         "worst_client": worst if claimed and promise.noise_by_clients else None,
+        **({"client_budgets": _by_budget(promise, released)} if promise.setting.client_budgets else {}),
     }
+
+
+def _by_budget(promise: Promise, released: dict[int, Composition]) -> list[dict[str, Any]]:
+    """What clients allow, how many they are, and what the worst of them will have spent."""
+    budgets = promise.setting.client_budgets
+    spent = spent_by_budget(
+        released, budgets, together=not promise.noise_by_clients, accounting=promise.accounting
+    )
+    return [
+        {"epsilon": budget.epsilon, "clients": len(budget.ids), "spent": value}
+        for budget, value in zip(budgets, spent, strict=True)
+    ]

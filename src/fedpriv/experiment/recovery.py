@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.privacy import Retirement
 from fedpriv.records.checkpoint import Checkpoint
 from fedpriv.records.hashchain import GENESIS
 from fedpriv.records.run_record import ChainMark, RunRecord
@@ -25,6 +26,7 @@ class Start:
     environment: Mapping[str, Any] | None
     tensors: Mapping[str, torch.Tensor] | None
     noise_multipliers: np.ndarray | None
+    retirement: Retirement | None
 
     @staticmethod
     def of(checkpoint: Checkpoint | None, *, force: bool) -> "Start":
@@ -38,16 +40,21 @@ class Start:
                 environment=environment,
                 tensors=None,
                 noise_multipliers=None,
+                retirement=None,
             )
-        state = checkpoint.state
+        state, tensors = checkpoint.state, checkpoint.tensors
+        retirement = None
+        if "plan/left" in tensors:
+            retirement = Retirement(since=int(tensors["plan/since"]), left=tensors["plan/left"].numpy())
         return Start(
             round=state["round"],
             attempt=state["attempt"],
             metrics=state["metrics"],
             seconds=state["seconds"],
             environment=state["environment"],
-            tensors=checkpoint.tensors,
-            noise_multipliers=checkpoint.tensors["plan/noise_multipliers"].numpy(),
+            tensors=tensors,
+            noise_multipliers=tensors["plan/noise_multipliers"].numpy(),
+            retirement=retirement,
         )
 
     def from_round_one(self) -> "Start":

@@ -87,7 +87,7 @@ class Scratch:
         # how large the noise is takes no time: nothing is calibrated
         noise = 0.0 if privacy.epsilon == math.inf else 1.0
         multipliers = np.full(experiment.privacy.num_multipliers, noise)
-        mechanism = experiment.privacy.mechanism(multipliers, self._streams)
+        mechanism = experiment.privacy.mechanism(multipliers, self._streams, None)
         node = make_node(experiment, mechanism, self._streams)
         start = node.layout.from_module(node.model)
         chunks = np.array_split(self._clients, math.ceil(len(self._clients) / experiment.tuning.chunk_size))

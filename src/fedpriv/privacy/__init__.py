@@ -4,16 +4,19 @@ from .batches import PoissonBatches
 from .clipping import ClippingGrid
 from .encoded import EncodedUpdate, Gathered, Senders, State
 from .mechanism import Mechanism, OneRelease
-from .sampling import CohortSampler, RetiringSampler, make_sampler
+from .retirement import Retirement
+from .sampling import CohortSampler, LeavingSampler, RetiringSampler, make_sampler
 
 __all__ = [
     "ClippingGrid",
     "CohortSampler",
     "EncodedUpdate",
     "Gathered",
+    "LeavingSampler",
     "Mechanism",
     "OneRelease",
     "PoissonBatches",
+    "Retirement",
     "RetiringSampler",
     "Senders",
     "State",

@@ -21,10 +21,30 @@ class CohortSampler(Protocol):
         """Sorted client ids (int64) of one round; may be empty."""
         ...
 
+    def expected(self, round_number: int) -> float:
+        """Clients of a round's cohort, expected (before any cap): public, and the divisor of client-level sums."""
+        ...
+
+    def budgets(self, round_number: int) -> tuple[int, ...] | None:
+        """Positions of the budgets whose clients may be in the cohort; None where all are drawn alike."""
+        ...
+
+
+class _ByLaw:
+    """A sampler whose rounds all expect the same."""
+
+    law: CohortSampling
+
+    def expected(self, round_number: int) -> float:
+        return self.law.cohort
+
+    def budgets(self, round_number: int) -> tuple[int, ...] | None:
+        return None
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class AllClients:
+class AllClients(_ByLaw):
     """Every client whose turn it is: ``all``, or ``round_robin`` with turns."""
 
     law: CohortSampling
@@ -36,7 +56,7 @@ class AllClients:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PoissonSampler:
+class PoissonSampler(_ByLaw):
     """Every client whose turn it is flips its own coin: ``poisson``, or ``cyclic_poisson`` with turns.
 
     The sampling that amplification theorems assume: an own coin each, whoever else is there.
@@ -53,7 +73,7 @@ class PoissonSampler:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class CappedPoissonSampler:
+class CappedPoissonSampler(_ByLaw):
     """As Poisson, then cut to the cap, uniformly at random: no longer an own coin each, and dearer."""
 
     law: CohortSampling
@@ -68,7 +88,7 @@ class CappedPoissonSampler:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FixedSizeSampler:
+class FixedSizeSampler(_ByLaw):
     """Exactly so many clients a round, uniformly without replacement. Not Poisson, and never accounted so."""
 
     law: CohortSampling
@@ -89,17 +109,27 @@ class RetiringSampler:
 
     Args:
         most: participations after which each client retires (int64, by client id).
+        since: last round whose participations do not count.
     """
 
     sampler: CohortSampler
     most: np.ndarray
+    since: int
     _before: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def law(self) -> CohortSampling:
         return self.sampler.law
 
+    def expected(self, round_number: int) -> float:
+        return self.sampler.expected(round_number)
+
+    def budgets(self, round_number: int) -> tuple[int, ...] | None:
+        return None
+
     def cohort(self, round_number: int) -> np.ndarray:
+        if round_number <= self.since:
+            return self.sampler.cohort(round_number)
         return self._left(round_number, self._participations_before(round_number))
 
     def _left(self, round_number: int, before: np.ndarray) -> np.ndarray:
@@ -109,13 +139,47 @@ class RetiringSampler:
 
     def _participations_before(self, round_number: int) -> np.ndarray:
         """Counted on from the latest round that is known; only that one is kept."""
-        known = max((r for r in self._before if r <= round_number), default=1)
+        known = max((r for r in self._before if r <= round_number), default=self.since + 1)
         counts = self._before.get(known, np.zeros(len(self.most), dtype=np.int64)).copy()
         for earlier in range(known, round_number):
             counts[self._left(earlier, counts)] += 1
         self._before.clear()
         self._before[round_number] = counts
         return counts
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LeavingSampler:
+    """As ``sampler``, without clients whose last round is over: known beforehand, whatever their coins say.
+
+    Args:
+        clients: that ``sampler`` draws from, by coins of their own or all of them.
+        budget_of: of each client (int64, by client id), the position of its budget.
+        last_rounds: of each budget (int64), the last round of its clients.
+    """
+
+    sampler: CohortSampler
+    clients: np.ndarray
+    budget_of: np.ndarray
+    last_rounds: np.ndarray
+
+    @property
+    def law(self) -> CohortSampling:
+        return self.sampler.law
+
+    def expected(self, round_number: int) -> float:
+        return self.law.rate * len(self._there(self.clients, round_number))
+
+    def budgets(self, round_number: int) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(self.last_rounds >= round_number).tolist())
+
+    def cohort(self, round_number: int) -> np.ndarray:
+        return self._there(self.sampler.cohort(round_number), round_number)
+
+    def _there(self, clients: np.ndarray, round_number: int) -> np.ndarray:
+        there: np.ndarray = clients[self.last_rounds[self.budget_of[clients]] >= round_number]
+        return there
 
 
 def make_sampler(law: CohortSampling, *, clients: np.ndarray, streams: Streams) -> CohortSampler:

@@ -16,11 +16,10 @@ from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.accounting.sampling import ACCOUNTED_AS
 from fedpriv.errors import ConfigError
 from fedpriv.models import ParameterLayout
-from fedpriv.privacy import ClippingGrid, Mechanism
+from fedpriv.privacy import ClippingGrid, CohortSampler, Mechanism
 from fedpriv.privacy.mechanisms import CentralAdaptive, CentralGaussian, CentralPerLayer, LayerNorm
 from fedpriv.streams import Streams
 
-from ..cohorts import cohort_sampler
 from .choice import Setting, given
 
 _COUNT_NOISE = 0.05  # of the expected cohort: sigma_b of Andrew et al. 2021, section 3.1
@@ -41,23 +40,19 @@ class CentralChoice(ABC):
         return {"min": 1, "max": 1}
 
     def accounting(self, **asked: Any) -> Accounting:
+        check_law(self.setting)
         return choose_accounting(sampling=ACCOUNTED_AS[self.setting.sampler.law.kind], **asked)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
+        """For those who allow most; others retire."""
         law = self.setting.sampler.law
         turns = law.most_turns(self.setting.config.rounds)
-        noise = calibrate(
-            release_at=lambda z: {law.release(z): turns}, target_epsilon=target_epsilon, **asdict(accounting)
-        )
+        most = max(epsilon for epsilon, _ in self.setting.targets(target_epsilon))
+        noise = calibrate(release_at=lambda z: {law.release(z): turns}, target_epsilon=most, **asdict(accounting))
         return np.array([noise])
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
-        setting = self.setting
-        return self._made(
-            sampler=cohort_sampler(setting.config, setting.data.population_ids, streams),
-            noise_multiplier=float(noise_multipliers[0]),
-            streams=streams,
-        )
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams, sampler: CohortSampler) -> Mechanism:
+        return self._made(sampler=sampler, noise_multiplier=float(noise_multipliers[0]), streams=streams)
 
     @abstractmethod
     def _made(self, **shared: Any) -> Mechanism: ...
@@ -99,6 +94,16 @@ class CentralByLayer(CentralChoice):
         privacy = self.setting.config.privacy
         layers = layer_norms(self.setting.layout, norm=given(privacy.clipping_norm), own=privacy.layer_norms)
         return CentralPerLayer(layers=layers, summands=self.setting.num_clients, **shared)
+
+
+def check_law(setting: Setting) -> None:
+    """Raise ConfigError for cohorts in which one client's retirement changes another's chance to be drawn."""
+    kind = setting.sampler.law.kind
+    if setting.client_budgets and kind not in ("poisson", "all"):
+        raise ConfigError(
+            f"privacy.client_budgets with privacy={setting.config.privacy.mechanism} needs clients that are drawn by "
+            f"coins of their own, or all of them: use sampling=poisson or sampling=all, not sampling={kind}."
+        )
 
 
 def layer_norms(layout: ParameterLayout, *, norm: float, own: Mapping[str, float]) -> Sequence[LayerNorm]:

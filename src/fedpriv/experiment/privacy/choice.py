@@ -1,12 +1,13 @@
 """One choice of ``privacy`` over an experiment: how its noise is found, and what mechanism is made with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
 from fedpriv.accounting.budget import Accounting
+from fedpriv.accounting.client_budgets import ClientBudget
 from fedpriv.accounting.release import Accountant, Relation
 from fedpriv.config import Config
 from fedpriv.data import FederatedData
@@ -25,6 +26,7 @@ class Setting:
         sampler: as planned; nothing that depends on a key is drawn from it.
         participation_cap: rounds that a client may take part in at most; None for no such cap.
         layout: of the updates.
+        client_budgets: of clients that allow less than others; none where all allow the same.
         noise_knows_schedule: whether a client's noise may depend on the cohorts that are yet to be drawn.
     """
 
@@ -34,11 +36,19 @@ class Setting:
     participation_cap: int | None
     layout: ParameterLayout
     noise_knows_schedule: bool
+    client_budgets: tuple[ClientBudget, ...]
 
     @property
     def num_clients(self) -> int:
         """Clients that may be trained."""
         return len(self.data.population_ids)
+
+    def targets(self, epsilon: float) -> Iterator[tuple[float, np.ndarray]]:
+        """What noise is calibrated to: (epsilon, clients that allow it (int64)), by default ``epsilon``."""
+        if not self.client_budgets:
+            yield epsilon, np.arange(self.data.num_clients)
+        for budget in self.client_budgets:
+            yield epsilon if budget.epsilon is None else budget.epsilon, budget.ids
 
     def participations(self) -> np.ndarray:
         """Of each client, what its noise is calibrated to (int64, shape (num_clients,), by client id).
@@ -87,8 +97,8 @@ class Choice(Protocol):
         """The smallest noise multipliers that meet a target, shape (num_multipliers,)."""
         ...
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
-        """The mechanism, with the noise that the plan found; its sampler and noise draw from ``streams``."""
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams, sampler: CohortSampler) -> Mechanism:
+        """The mechanism, with the noise that the plan found, drawn from ``streams``, over cohorts of ``sampler``."""
         ...
 
 

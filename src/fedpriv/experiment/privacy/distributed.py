@@ -11,7 +11,7 @@ from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate
 from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.errors import ConfigError
-from fedpriv.privacy import Mechanism
+from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.privacy.mechanisms import DistributedGaussian
 from fedpriv.privacy.pairwise_masks import PairwiseMasks
 from fedpriv.streams import Streams, seed_key
@@ -55,7 +55,7 @@ class Shares:
         )
         return np.array([noise])
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams, sampler: CohortSampler) -> Mechanism:
         made = self._made(float(noise_multipliers[0]), streams)
         if math.isfinite(made.noise_multiplier) and not made.has_room:
             raise ConfigError(

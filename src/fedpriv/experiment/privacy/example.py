@@ -11,7 +11,7 @@ from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate_clients
 from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.config import Config
-from fedpriv.privacy import Mechanism, PoissonBatches
+from fedpriv.privacy import CohortSampler, Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import ExampleGaussian
 from fedpriv.streams import Streams
 
@@ -38,15 +38,16 @@ class ExampleLevel:
         return choose_accounting(sampling="poisson", **asked)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
-        counts = self.setting.participations() * self._steps
-        noise = calibrate_clients(
-            rates=self._rates, counts=counts, target_epsilon=target_epsilon, **asdict(accounting)
-        )
+        counts, noise = self.setting.participations() * self._steps, np.full(self.num_multipliers, np.nan)
+        for epsilon, clients in self.setting.targets(target_epsilon):
+            noise[clients] = calibrate_clients(
+                rates=self._rates[clients], counts=counts[clients], target_epsilon=epsilon, **asdict(accounting)
+            )
         if self.setting.config.privacy.calibration == "shared":
             return np.full(self.num_multipliers, np.nanmax(noise))
         return noise
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams, sampler: CohortSampler) -> Mechanism:
         return ExampleGaussian(
             max_grad_norm=given(self.setting.config.privacy.max_grad_norm),
             rates=self._rates,

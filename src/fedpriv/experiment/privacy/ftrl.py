@@ -13,12 +13,12 @@ from fedpriv.accounting.tree import squared_sensitivity
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import ClippingGrid, Mechanism
 from fedpriv.privacy.mechanisms import FtrlBanded, FtrlTree
-from fedpriv.streams import Streams, seed_key
+from fedpriv.streams import Streams
 
 from .central import CentralChoice
 from .choice import Setting, given
 
-_NOTHING_DRAWN = Streams(keys={"cohort": seed_key(0)})  # of a mechanism that is asked for its plan only
+_NOTHING_DRAWN = Streams(keys={})  # of a mechanism that is asked for its plan only
 
 
 @final
@@ -31,7 +31,7 @@ class TreeNoise(CentralChoice):
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
         rounds = self.setting.config.rounds
-        tree = self.mechanism(np.ones(1), _NOTHING_DRAWN)
+        tree = self.mechanism(np.ones(1), _NOTHING_DRAWN, self.setting.sampler)
         planned = tree.planned(np.zeros(0), first_round=1, last_round=rounds, attempt=0)
         _, who = accounting.worst(planned)
         worst: Any = planned[who] if who is not None else {}
@@ -59,7 +59,7 @@ class BandedNoise(CentralChoice):
 
     def accounting(self, **asked: Any) -> Accounting:
         _check_turns(self.setting, "round_robin", "all", "cyclic_poisson")
-        self.mechanism(np.ones(1), _NOTHING_DRAWN)  # which refuses too many bands
+        self.mechanism(np.ones(1), _NOTHING_DRAWN, self.setting.sampler)  # which refuses too many bands
         return super().accounting(**asked)
 
     def _made(self, **shared: Any) -> Mechanism:

@@ -14,7 +14,7 @@ from fedpriv.accounting.calibration import calibrate
 from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.accounting.release import Composition, Release
 from fedpriv.errors import ConfigError
-from fedpriv.privacy import Mechanism
+from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.privacy.mechanisms import LocalGaussian, LocalLaplace
 from fedpriv.streams import Streams
 
@@ -48,14 +48,24 @@ class _Local(ABC):
         return choose_accounting(delta=delta, sampling="all", relation=relation, accountant=accountant)
 
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
-        counts = self.setting.participations()
-        noise = np.full(self.num_multipliers, math.nan)
+        counts, noise = self.setting.participations(), np.full(self.num_multipliers, math.nan)
+        for epsilon, clients in self.setting.targets(target_epsilon):
+            noise[clients] = self._calibrated(counts[clients], epsilon, accounting)
+        if self.setting.config.privacy.calibration == "shared":
+            noise[~np.isnan(noise)] = np.nanmax(noise)
+        return noise
+
+    def _calibrated(self, counts: np.ndarray, target_epsilon: float, accounting: Accounting) -> np.ndarray:
+        """Of clients that report so often (int64, shape (n,)) and allow the same epsilon."""
+        noise = np.full(len(counts), math.nan)
         different = np.unique(counts[counts > 0])
         if self.setting.config.privacy.calibration == "shared":
             different = different[-1:]
         lower = 0
-        for members in np.array_split(different, min(len(different), _MOST_BINS)):
-            most = int(members[-1])
+        for members in np.array_split(different, max(1, min(len(different), _MOST_BINS))):
+            most = int(members.max(initial=0))
+            if most == 0:
+                continue
             found = calibrate(
                 target_epsilon=target_epsilon, release_at=partial(self._reports, times=most), **asdict(accounting)
             )
@@ -63,7 +73,7 @@ class _Local(ABC):
             lower = most
         return noise
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams, sampler: CohortSampler) -> Mechanism:
         return self._made(
             clipping_norm=given(self.setting.config.privacy.clipping_norm),
             noise_multipliers=noise_multipliers,

@@ -9,7 +9,7 @@ import numpy as np
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.conventions import choose_accounting
 from fedpriv.accounting.sampling import ACCOUNTED_AS
-from fedpriv.privacy import Mechanism
+from fedpriv.privacy import CohortSampler, Mechanism
 from fedpriv.privacy.mechanisms import NoPrivacy
 from fedpriv.streams import Streams
 
@@ -37,5 +37,5 @@ class Nothing:
     def calibrated(self, target_epsilon: float, accounting: Accounting) -> np.ndarray:
         return np.zeros(0)
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams, sampler: CohortSampler) -> Mechanism:
         return NoPrivacy()

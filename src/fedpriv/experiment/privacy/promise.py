@@ -118,6 +118,7 @@ class Promise:
             },
             noisy_steps_per_round=self.choice.noisy_steps_per_round,
             public_data=self.setting.data.public,
+            client_budgets=self.setting.client_budgets,
             caveats=tuple(self.caveats),
             **in_words(config, self.setting.sampler.law, mechanism=self.mechanism, unit=self.unit),
         )

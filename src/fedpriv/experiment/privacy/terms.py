@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from fedpriv.accounting.claims import Unit, protected_units
+from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.config import Config
-from fedpriv.privacy import CohortSampler, Mechanism
+from fedpriv.privacy import CohortSampler, Mechanism, Retirement
 from fedpriv.privacy.mechanisms import BothUnits
 from fedpriv.streams import Streams
 
+from ..cohorts import cohort_sampler
 from .both_units import as_example_level
 from .central import CentralByLayer, CentralFixed, CentralFollowing
 from .choice import Choice, Setting
+from .client_budgets import retirement, without_retired
 from .distributed import Shares
 from .example import ExampleLevel
 from .ftrl import BandedNoise, TreeNoise
@@ -53,11 +56,6 @@ class PrivacyTerms:
     def config(self) -> Config:
         return self.setting.config
 
-    @property
-    def sampler(self) -> CohortSampler:
-        """As planned; ``mechanism`` makes one from the streams that the run has."""
-        return self.setting.sampler
-
     @cached_property
     def promises(self) -> Sequence[Promise]:
         """What each kind of unit is promised, the headline's first; with ``privacy=none`` one that claims nothing."""
@@ -93,11 +91,38 @@ class PrivacyTerms:
         """Those of all promises, one after the other."""
         return np.concatenate([promise.noise_multipliers() for promise in self.promises])
 
-    def mechanism(self, noise_multipliers: np.ndarray, streams: Streams) -> Mechanism:
+    def sampler(self, streams: Streams, retirement: Retirement | None) -> CohortSampler:
+        """Who takes part in which round, of those who are left."""
+        everybody = cohort_sampler(self.config, self.setting.data.population_ids, streams)
+        return without_retired(everybody, retirement, self.headline)
+
+    def retirement(
+        self,
+        noise_multipliers: np.ndarray,
+        streams: Streams,
+        *,
+        paid: Sequence[ReleaseEntry],
+        since: int,
+        attempt: int,
+    ) -> Retirement | None:
+        """How often every client may take part after round ``since``, all of ``paid`` counted; None: nobody retires."""
+        return retirement(
+            self.headline,
+            self.mechanism(noise_multipliers, streams, None),
+            self.sampler(streams, None),
+            paid=paid,
+            since=since,
+            attempt=attempt,
+        )
+
+    def mechanism(
+        self, noise_multipliers: np.ndarray, streams: Streams, retirement: Retirement | None
+    ) -> Mechanism:
         """The mechanism that the config names, with the noise that the plan found."""
+        sampler = self.sampler(streams, retirement)
         ends = np.cumsum([promise.choice.num_multipliers for promise in self.promises])[:-1]
         made: list[Any] = [
-            promise.choice.mechanism(noise, streams)
+            promise.choice.mechanism(noise, streams, sampler)
             for promise, noise in zip(self.promises, np.split(noise_multipliers, ends), strict=True)
         ]
         return BothUnits(client=made[0], example=made[1]) if len(made) == 2 else made[0]

@@ -102,14 +102,14 @@ class CentralAdaptive:
         if self.noise_multiplier > 0:
             rng = self.streams.rng("noise", gathered.round_number, gathered.attempt)
             noisy_sum += torch.from_numpy(rng.normal(scale=self._noise_std(gathered.state), size=noisy_sum.shape))
-        return noisy_sum / self.sampler.law.cohort
+        return noisy_sum / self.sampler.expected(gathered.round_number)
 
     def next_state(self, gathered: Gathered) -> State:
         count = float(gathered.total[-1]) * _ONE_BIT
         if self.noise_multiplier > 0:
             rng = self.streams.rng("noise", gathered.round_number, gathered.attempt, _COUNT)
             count += rng.normal(scale=self.count_noise_std)
-        unclipped = count / self.sampler.law.cohort + _ONE_BIT
+        unclipped = count / self.sampler.expected(gathered.round_number) + _ONE_BIT
         exponent = -self.clipping_lr * (unclipped - self.target_quantile)
         log_norm = math.log(_norm(gathered.state)) + exponent
         return _state(math.exp(min(max(log_norm, math.log(_LEAST)), math.log(_MOST))))

@@ -78,7 +78,7 @@ class CentralPerLayer(OneRelease):
         if self.noise_multiplier > 0:
             rng = self.streams.rng("noise", gathered.round_number, gathered.attempt)
             noisy_sum += torch.from_numpy(rng.standard_normal(noisy_sum.shape) * self._stds)
-        return noisy_sum / self.sampler.law.cohort
+        return noisy_sum / self.sampler.expected(gathered.round_number)
 
     def entry(self, *, round_number: int, attempt: int, cohort: np.ndarray) -> ReleaseEntry | None:
         parts = [

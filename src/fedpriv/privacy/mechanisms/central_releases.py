@@ -1,7 +1,8 @@
 """What central mechanisms write down: one noisy sum over a sampled cohort a round."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -60,6 +61,7 @@ class CentralReleases:
             turn=None if law.separation == 1 else (law.turn(round_number), law.separation),
             group=None,
             parts=tuple(parts),
+            budgets=self.sampler.budgets(round_number),
         )
 
     def planned(self, *, first_round: int, last_round: int) -> dict[int, Composition]:
@@ -67,7 +69,14 @@ class CentralReleases:
             return {}
         law = self.sampler.law
         release = law.release(self.noise_std / self.sensitivity)  # the way the ledger derives it
-        return {who: {release: times} for who, times in law.turns(first_round, last_round).items()}
+        return {who: {release: times} for who, times in self._turns(first_round, last_round).items()}
+
+    def _turns(self, first_round: int, last_round: int) -> Mapping[int, int]:
+        """Participant -> how many of these rounds it may be drawn in."""
+        if self.sampler.budgets(first_round) is None:
+            return self.sampler.law.turns(first_round, last_round)
+        rounds = range(first_round, last_round + 1)
+        return Counter(who for number in rounds for who in self.sampler.budgets(number) or ())
 
     def _commitment(self, round_number: int, cohort: np.ndarray) -> str:
         salt = self.streams.rng("commitment", round_number).bytes(32)

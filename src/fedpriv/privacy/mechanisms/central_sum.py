@@ -61,7 +61,7 @@ class CentralSum(OneRelease):
                 round_number=gathered.round_number, attempt=gathered.attempt, size=len(noisy_sum)
             )
             noisy_sum += torch.from_numpy(noise)
-        return noisy_sum / self.sampler.law.cohort
+        return noisy_sum / self.sampler.expected(gathered.round_number)
 
     @property
     def _releases(self) -> CentralReleases:
