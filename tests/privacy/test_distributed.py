@@ -14,6 +14,7 @@ from scipy import stats
 
 from fedpriv.accounting.accountants import epsilon
 from fedpriv.accounting.discrete_gaussian import SumOfShares, rounded_norm, sum_gap
+from fedpriv.accounting.gaussian_dp import gaussian_epsilon
 from fedpriv.accounting.ledger import LedgerTables, compositions
 from fedpriv.errors import ConfigError
 from fedpriv.privacy import ClippingGrid
@@ -225,6 +226,53 @@ def test_epsilon_is_never_below_the_exact_one_of_a_sum(std, shares, shift):
     assert stated <= 1.25 * exact + 0.3 or sum_gap(std**2, shares) > 1e-3
 
 
+@pytest.mark.parametrize(("std", "shares", "shift"), [(12.0, 5, 10), (5.0, 20, 30), (15.0, 1, 12), (4.0, 9, 12)])
+def test_of_wide_shares_it_is_that_of_a_gaussian_to_a_percent(std, shares, shift):
+    exact = exact_epsilon(sum_of(std, shares), shift, 1e-5)
+    assert exact <= stated_epsilon(std, shares, shift, dimension=1) <= 1.03 * exact + 1e-3
+
+
+@pytest.mark.parametrize("change", [(2, 3), (4, 0), (4, 4), (6, -2), (1, 9)])
+@pytest.mark.parametrize(("std", "shares"), [(1.0, 2), (3.0, 1), (2.0, 4), (6.0, 1)])
+def test_epsilon_is_never_below_the_exact_one_of_a_vector(std, shares, change):
+    one = sum_of(std, shares)[330:471]
+    plane = np.outer(one, one)
+    moved = np.roll(plane, change, axis=(0, 1))
+
+    def divergence(e):
+        return np.maximum(plane - math.exp(e) * moved, 0).sum()
+
+    stated = stated_epsilon(std, shares, math.hypot(*change), dimension=2)
+    assert divergence(stated) <= 1e-5
+    release = whole_sum(std, shares, math.hypot(*change), dimension=2)
+    losses = type(release).loss(((release, 1),), "zero_out")
+    grid = np.linspace(0.0, stated, 7)
+    assert (losses.deltas(grid) >= [divergence(e) * (1 - 1e-9) for e in grid]).all()
+
+
+def test_a_smaller_modulus_costs_more_than_a_gaussian_never_less():
+    for std in (0.8, 1.5, 4.0, 40.0):
+        wide = whole_sum(std, 10, 2 * std, dimension=100)
+        mu, _ = wide.gaussian("zero_out")
+        assert mu >= 1 / wide.noise_multiplier
+        assert stated_epsilon(std, 10, 2 * std, dimension=100) >= gaussian_epsilon(1 / wide.noise_multiplier, 1e-5)
+
+
+def whole_sum(std, shares, norm, *, dimension):
+    return SumOfShares(
+        noise_multiplier=std * math.sqrt(shares) / norm,
+        norm=float(norm),
+        dimension=dimension,
+        survivors=shares,
+        shares=shares,
+    )
+
+
+def stated_epsilon(std, shares, norm, *, dimension):
+    release = whole_sum(std, shares, norm, dimension=dimension)
+    return epsilon({release: 1}, delta=1e-5, relation="zero_out", accountant="pld").value
+
+
 def test_the_gap_vanishes_for_wide_shares_and_narrow_ones_are_refused():
     assert sum_gap(1.0, 1) == 0
     assert sum_gap(0.5, 2) == pytest.approx(10 * math.exp(-math.pi**2 / 2))
@@ -404,7 +452,7 @@ def test_a_run_earns_its_target_against_a_server_that_sees_sums(ran):
     stated = ran.record.guarantee
     assert 5.9 < stated["epsilon"] <= 6
     assert (stated["trust_model"], stated["relation"], stated["bound"]) == ("distributed", "zero_out", "upper bound")
-    assert "zCDP bound" in stated["method"]
+    assert "upper bound of sums" in stated["method"]
     cells = {(cell["unit"], cell["observer"]): cell["epsilon"] for cell in stated["threat_matrix"]}
     assert cells["client", "secure_aggregation_server"] == stated["epsilon"]
     assert cells["client", "curious_server"] is cells["client", "other_clients"] is None
