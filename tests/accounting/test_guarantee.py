@@ -38,6 +38,7 @@ def terms(**changes):
         "seeds": {"data": 0, "noise": 0},
         "public_data": False,
         "initial_weights": "drawn",
+        "client_budgets": (),
         "caveats": ("a caveat",),
     }
     return Terms(**{**known, **changes})
