@@ -85,6 +85,7 @@ class PrivacyConfig:
     restart_every: int | None = None
     bands: int | None = None
     layer_norms: dict[str, float] = field(default_factory=dict)
+    group_norms: dict[str, Any] = field(default_factory=dict)  # {sex: {Male: 0.5}}: see docs/fairness.md
     calibration: str = "per_client"
     accountant: str = "auto"
     relation: str = "auto"
