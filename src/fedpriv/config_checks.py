@@ -26,7 +26,7 @@ _TRACKER_SECONDS = 60.0
 # Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
 _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "none": (),
-    "example": ("max_grad_norm", "client_budgets"),
+    "example": ("max_grad_norm", "layer_norms", "group_norms", "client_budgets"),
     "central": ("clipping_norm", "client_budgets"),
     "central_adaptive": ("clipping_norm", "target_quantile", "clipping_lr", "count_noise", "client_budgets"),
     "central_per_layer": ("clipping_norm", "layer_norms", "client_budgets"),
@@ -39,6 +39,7 @@ _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
 }
 # What is left out follows.
 _OPTIONAL = (
+    "group_norms",
     "count_noise",
     "layer_norms",
     "client_budgets",
@@ -158,6 +159,7 @@ def _check_numbers(config: Config) -> None:
         number = positive.get(key, whole.get(key))
         if number is not None and not least <= number <= most:
             raise ConfigError(f"{key}={number:g} must lie between {least:g} and {most:g}.")
+    _check_group_norms(config.privacy)
     quantile = config.privacy.target_quantile
     if quantile is not None and not 0 < quantile < 1:
         raise ConfigError(f"privacy.target_quantile={quantile:g} must lie between 0 and 1.")
@@ -180,6 +182,24 @@ def _check_numbers(config: Config) -> None:
             raise ConfigError(f"split.{key}={share} must be in [0, 1).")
     if config.seed < 0:
         raise ConfigError(f"seed={config.seed} must be >= 0.")
+
+
+def _check_group_norms(privacy: PrivacyConfig) -> None:
+    """Each above 0 and at most ``max_grad_norm``, to which the noise belongs."""
+    for attribute, norms in privacy.group_norms.items():
+        if not isinstance(norms, dict) or not norms:
+            raise ConfigError(
+                f"privacy.group_norms.{attribute}={norms} must give groups a norm, such as "
+                "privacy.group_norms='{sex: {Male: 0.5}}'."
+            )
+        for name, norm in norms.items():
+            number = isinstance(norm, int | float) and not isinstance(norm, bool) and 0 < norm < math.inf
+            most = privacy.max_grad_norm
+            if not number or (most is not None and norm > most):
+                raise ConfigError(
+                    f"privacy.group_norms.{attribute}.{name}={norm} must lie above 0 and be at most "
+                    f"privacy.max_grad_norm{'' if most is None else f'={most:g}'}, for which the noise is made."
+                )
 
 
 def _check_budget(key: str, epsilon: float | None) -> None:

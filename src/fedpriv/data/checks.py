@@ -1,11 +1,14 @@
 """Checks that every array passes before anything is trained on it; errors name the array and the mend."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from fedpriv.errors import DataError
 
 _BLOCK = 1 << 16  # rows looked at together, so that checking needs little memory
+_MOST_GROUPS = 32
 
 
 def check_features(x: npt.NDArray[np.generic], *, where: str) -> None:
@@ -89,6 +92,23 @@ def check_users(users: npt.NDArray[np.generic], *, where: str) -> npt.NDArray[np
             f"{where} have dtype {users.dtype} and shape {users.shape}: store one whole number per example."
         )
     return users.astype(np.int64, copy=False)
+
+
+def check_groups(groups: npt.NDArray[np.generic], *, name: str, names: Sequence[str] | None) -> None:
+    """Whole numbers 0, 1, ..., few enough to be compared; each with a name, where there are ``names``."""
+    if groups.ndim != 1 or groups.dtype.kind not in "iu" or groups.min() < 0:
+        raise DataError(
+            f"The groups {name!r} have dtype {groups.dtype} and shape {groups.shape}: store one whole number >= 0 per "
+            "example."
+        )
+    count = int(groups.max()) + 1
+    if count > _MOST_GROUPS:
+        raise DataError(
+            f"The groups {name!r} are {count}, too many to compare (at most {_MOST_GROUPS}): group by another column, "
+            "or by bins of this one."
+        )
+    if names is not None and count > len(names):
+        raise DataError(f"The groups {name!r} are {count}, but {len(names)} have names.")
 
 
 def check_length(what: str, found: int, expected: int) -> None:

@@ -7,7 +7,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from fedpriv.data.checks import check_features, check_labels, check_length, check_numbers, check_survival, check_tokens
+from fedpriv.data.checks import (
+    check_features,
+    check_groups,
+    check_labels,
+    check_length,
+    check_numbers,
+    check_survival,
+    check_tokens,
+)
 from fedpriv.errors import DataError
 
 Array = npt.NDArray[np.generic]
@@ -93,7 +101,8 @@ class Dataset:
         users: an integer id per training example (who made it), or None.
         num_classes: None where targets are not classes.
         normalisation: applied whenever examples are gathered; None passes floats on as float32, integers as int64.
-        groups: attribute name -> integer group per example, training examples first, then test examples.
+        groups: sensitive attribute -> group of each example (0, 1, ...), training examples first, then test ones.
+        group_names: sensitive attribute -> what its groups are called, in their order; those without are numbers.
         public: whether everybody may see these examples, so that nothing protects them.
         num_tokens: examples are token ids in [0, num_tokens); None where they are not.
         caveats: what these examples in particular add to what no guarantee covers.
@@ -109,6 +118,7 @@ class Dataset:
     num_classes: int | None
     normalisation: Normalisation | None = None
     groups: Mapping[str, Array] = field(default_factory=dict)
+    group_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     public: bool = False
     num_tokens: int | None = None
     label_range: tuple[float, float] | None = None
@@ -143,6 +153,7 @@ class Dataset:
             check_length("The user ids", len(self.users), len(self.train))
         for name, group in self.groups.items():
             check_length(f"The groups {name!r}", len(group), len(self.train) + len(self.test))
+            check_groups(group, name=name, names=self.group_names.get(name))
 
     def _check_targets(self, y: Array, *, where: str) -> None:
         if self.num_classes is None:

@@ -60,7 +60,8 @@ class FederatedData:
         holdout: what each client keeps back for its own evaluation, or None; disjoint from ``clients``.
         held_out_clients: ids, int64, ascending, of clients that are never trained.
         users: an integer id per training example, or None.
-        num_classes, normalisation, groups, public, targets, num_tokens, label_range, caveats: as in ``Dataset``.
+        num_classes, normalisation, groups, group_names, public, targets, num_tokens, label_range, caveats: as in
+            ``Dataset``.
     """
 
     train: Examples
@@ -73,6 +74,7 @@ class FederatedData:
     num_classes: int | None
     normalisation: Normalisation | None
     groups: Mapping[str, Array]
+    group_names: Mapping[str, Sequence[str]]
     public: bool
     num_tokens: int | None
     label_range: tuple[float, float] | None
@@ -128,6 +130,20 @@ class FederatedData:
         """As ``client``, for the examples it keeps back; none (n = 0) where there is no holdout."""
         return self._gather(self.clients.indices[:0] if self.holdout is None else self.holdout[client])
 
+    def names_of(self, attribute: str) -> tuple[str, ...]:
+        """What the groups 0, 1, ... of a sensitive attribute are called."""
+        known = self.group_names.get(attribute)
+        return tuple(map(str, range(int(self.groups[attribute].max()) + 1) if known is None else known))
+
+    def client_groups(self, client: int) -> torch.Tensor:
+        """Groups of its training examples, int64 (n, attributes), in the order of ``groups``."""
+        rows = self.clients[client]
+        return torch.from_numpy(np.stack([group[rows] for group in self.groups.values()], axis=1).astype(np.int64))
+
+    def test_groups(self, attribute: str) -> Array:
+        """Groups of the test examples, (n,)."""
+        return self.groups[attribute][len(self.train) :]
+
     def test_batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The test examples in their order, as ``client`` gives them; the last batch may be smaller."""
         for start in range(0, len(self.test), batch_size):
@@ -151,6 +167,8 @@ class FederatedData:
                 digest.update(block.reshape(-1).view(np.uint8).data)
         constants = (self.normalisation, self.num_classes, self.public, self.num_tokens, self.label_range)
         digest.update(repr(constants).encode())
+        if self.group_names:
+            digest.update(repr(sorted((name, tuple(names)) for name, names in self.group_names.items())).encode())
         return digest.hexdigest()
 
     def _arrays(self) -> Iterator[tuple[str, Array]]:
@@ -243,7 +261,8 @@ def federate(
         targets=dataset.targets,
         num_classes=dataset.num_classes,
         normalisation=dataset.normalisation,
-        groups=dict(dataset.groups),
+        groups=dict(sorted(dataset.groups.items())),
+        group_names=dict(dataset.group_names),
         public=dataset.public,
         num_tokens=dataset.num_tokens,
         label_range=dataset.label_range,

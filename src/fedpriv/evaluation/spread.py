@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_QUARTERS = 4
+_QUARTERS, _TENTHS = 4, 10
 
 
 def spread(values: np.ndarray, *, name: str) -> Mapping[str, float]:
@@ -32,3 +32,26 @@ def by_size(values: np.ndarray, sizes: np.ndarray, *, name: str) -> Mapping[str,
     order = np.argsort(sizes[known], kind="stable")
     parts = np.array_split(values[known][order], _QUARTERS)
     return {f"{name}_quarter{n}": float(part.mean()) for n, part in enumerate(parts, 1)}
+
+
+def deciles_by_size(columns: Mapping[str, np.ndarray], sizes: np.ndarray) -> Mapping[str, list[float | None]]:
+    """Means over the ten tenths of clients by number of examples, the smallest first.
+
+    Args:
+        columns: metric -> value of each client (clients,); NaN is left out of a mean, and None stands for none at all.
+        sizes: examples of each client (clients,).
+
+    Returns:
+        ``clients`` and ``examples`` (the mean size) of each tenth, and each metric's ten means; nothing for fewer than
+        ten clients.
+    """
+    if len(sizes) < _TENTHS:
+        return {}
+    parts = np.array_split(np.argsort(sizes, kind="stable"), _TENTHS)
+
+    def means(values: np.ndarray) -> list[float | None]:
+        known = [values[part][np.isfinite(values[part])] for part in parts]
+        return [float(own.mean()) if len(own) else None for own in known]
+
+    told = {name: means(values) for name, values in columns.items()}
+    return {"clients": [float(len(part)) for part in parts], "examples": means(sizes.astype(np.float64)), **told}

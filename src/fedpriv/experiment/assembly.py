@@ -32,6 +32,7 @@ from fedpriv.experiment.flower_side import (
     make_strategy,
     samples_blindly,
 )
+from fedpriv.experiment.group_norms import example_groups
 from fedpriv.experiment.loading import PURPOSES, load_data
 from fedpriv.experiment.privacy import PrivacyTerms, Setting
 from fedpriv.experiment.privacy.client_budgets import client_budgets
@@ -118,6 +119,7 @@ class Experiment:
         if self.config.training.function is not None:
             x, y = (tensor.to(self.device) for tensor in next(self.data.test_batches(2)))
             check_function(local_function(self.config), self.new_model(), x, y)
+        example_groups(self.config, self.data)
         self.privacy.check()
 
     def _check_model(self, model: nn.Module) -> None:

@@ -21,6 +21,7 @@ from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunErr
 from fedpriv.evaluation import baseline, by_size, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.elsewhere import Elsewhere, make_app_alike
+from fedpriv.experiment.inequality import inequality
 from fedpriv.experiment.nodes import make_app
 from fedpriv.experiment.planning import affordable, too_small
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
@@ -472,12 +473,21 @@ class Attempt:
     def _finish(self, grid: Grid) -> None:
         self.metrics["baseline"] = baseline(self.experiment.data, task=self.experiment.task)
         silent = self._server_is_adversary or self.experiment.client_app_is_own
+        evaluated, measured = np.zeros(0, np.int64), dict[str, np.ndarray]()
         if self.experiment.config.evaluation.clients and not silent:
-            self.metrics.update(self._over_clients(grid))
+            told, evaluated, measured = self._over_clients(grid)
+            self.metrics.update(told)
         seconds = self._seconds
         self._checkpoint()
         save_model(self.folder.model, self._loaded(self.model).state_dict())
         self.recorder.finish_tables()
+        unequal = inequality(
+            self.experiment,
+            model=self._loaded(self.model),
+            folder=self.folder.path,
+            clients=evaluated,
+            measured=measured,
+        )
         status = "completed" if self.last_round >= self.experiment.config.rounds else "stopped_at_budget"
         self.recorder.decide(status, round=self.state.round)
         self.recorder.write(
@@ -485,27 +495,34 @@ class Attempt:
             metrics=self.metrics,
             seconds=seconds,
             rounds=self.state.round,
+            extra={**self.recorder.record.extra, **unequal},
             **self._guarantees(),
         )
         destroy_noise_key(self.folder.noise_key)
 
-    def _over_clients(self, grid: Grid) -> dict[str, float]:
-        """How unequally the model serves clients: those it was trained on, and those that were held out."""
+    def _over_clients(self, grid: Grid) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
+        """How unequally the model serves clients: those it was trained on, and those that were held out.
+
+        Returns:
+            The metrics of both; the former's ids, and each metric of theirs.
+        """
         data, headline = self.experiment.data, self.experiment.task.headline
         sizes = data.client_sizes if data.holdout is None else data.holdout.sizes
         own = "client" if data.holdout is None else "client_holdout"
         asked = {f"diagnostic_{own}_{headline}": data.population_ids}
         if not self.experiment.config.strategy.personal:
             asked[f"diagnostic_held_out_{own}_{headline}"] = data.held_out_clients
-        found: dict[str, float] = {}
+        found, told = dict[str, float](), {}
         for name, clients in asked.items():
             holders = clients[sizes[clients] > 0]
             if len(holders):
                 measured = self.algorithm.evaluate_clients(grid, self.state, holders)
+                told[name] = holders, dict(measured)
                 values = measured.get(headline, np.zeros(0))
                 found |= spread(values, name=name)
                 found |= by_size(values, sizes[holders], name=name) if len(values) else {}
-        return found
+        ids, columns = told.get(next(iter(asked)), (np.zeros(0, np.int64), {}))
+        return found, ids, columns
 
     def _stop(self, status: str, error: str | None) -> None:
         """Say how it ended. The last checkpoint stands: the state in memory may be half of a round."""

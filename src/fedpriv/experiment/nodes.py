@@ -12,6 +12,7 @@ from fedpriv.accounting.claims import noise_by_clients, protects
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
+from fedpriv.experiment.group_norms import example_groups
 from fedpriv.experiment.privacy.choice import given
 from fedpriv.experiment.privacy.example import local_batches
 from fedpriv.federation import (
@@ -107,6 +108,7 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
     private = local_batches(experiment.config)
     plain = ShuffledBatches(batch_size=training.batch_size, local_epochs=training.local_epochs)
     tuning = experiment.tuning
+    groups = example_groups(experiment.config, experiment.data)
     if tuning.formulation is not None:
         max_grad_norm = experiment.config.privacy.max_grad_norm
         return VectorizedTrainer(
@@ -115,7 +117,7 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
             unfolded=tuning.convolutions == "patches",
             channels_last=tuning.memory_format == "channels_last",
             batches=private if example_level else plain,
-            private=DpSgd(max_grad_norm=given(max_grad_norm), expected_size=private.expected_size)
+            private=DpSgd(max_grad_norm=given(max_grad_norm), expected_size=private.expected_size, groups=groups)
             if example_level
             else None,
             **shared,
@@ -123,7 +125,8 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
     if example_level:
         from fedpriv.training.opacus_trainer import OpacusTrainer
 
-        return OpacusTrainer(batches=private, max_grad_norm=given(experiment.config.privacy.max_grad_norm), **shared)
+        max_grad_norm = given(experiment.config.privacy.max_grad_norm)
+        return OpacusTrainer(batches=private, max_grad_norm=max_grad_norm, groups=groups, **shared)
     return SgdTrainer(batches=plain, **shared)
 
 

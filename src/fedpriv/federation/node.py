@@ -133,6 +133,7 @@ class Node:
             batches=partial(self.streams.rng, "batches", *position),
             noise=partial(self.streams.torch_generator, "noise", *position, device=self.device),
             torch_state=partial(self.streams.torch_state, "training", *position),
+            groups=partial(self.data.client_groups, client) if self.data.groups else None,
         )
 
     def _encode(

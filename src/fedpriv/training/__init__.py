@@ -1,8 +1,9 @@
 """Local training: one interface, its engines, the task, and the checks before it."""
 
+from .example_groups import ExampleGroups
 from .function_trainer import FunctionTrainer
 from .interface import ClientResult, ClientWork, LocalTrainer
-from .measure import measure
+from .measure import answers, judged, measure
 from .preflight import check_model, fix_model
 from .sgd import SgdTrainer
 from .shuffled_batches import ShuffledBatches
@@ -20,6 +21,7 @@ __all__ = [
     "Convolutions",
     "DpSgd",
     "Engine",
+    "ExampleGroups",
     "Formulation",
     "FunctionTrainer",
     "LocalTrainer",
@@ -33,10 +35,12 @@ __all__ = [
     "Tuning",
     "VectorizedTrainer",
     "Wishes",
+    "answers",
     "check_model",
     "choose_tuning",
     "find_formulation",
     "fix_model",
+    "judged",
     "make_task",
     "measure",
 ]

@@ -25,6 +25,7 @@ class ClientWork:
         noise: makes the generator of the client's noise, used for nothing else.
         torch_state: makes the state of torch's own generator while the model runs (dropout layers and the like); what
             an accelerator draws is keyed by it, too.
+        groups: reads the examples' sensitive groups, int64 (n, attributes); None where the data names none.
     """
 
     client_id: int
@@ -35,6 +36,7 @@ class ClientWork:
     batches: Callable[[], np.random.Generator]
     noise: Callable[[], torch.Generator]
     torch_state: Callable[[], torch.Tensor]
+    groups: Callable[[], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,21 @@ from torch import nn
 from .tasks import Task
 
 
+def answers(
+    model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], *, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Outputs and targets of all batches together, on the CPU; nothing about the model changes. No batch, None."""
+    was_training = model.training
+    model.eval()
+    outputs, targets = [], []
+    with torch.no_grad():
+        for x, y in batches:
+            outputs.append(model(x.to(device)).cpu())
+            targets.append(y)
+        model.train(was_training)
+    return (torch.cat(outputs), torch.cat(targets)) if outputs and sum(map(len, outputs)) else None
+
+
 def measure(
     model: nn.Module,
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
@@ -19,16 +34,12 @@ def measure(
 
     No batch, no entry.
     """
-    was_training = model.training
-    model.eval()
-    outputs, targets = [], []
+    found = answers(model, batches, device=device)
+    return {} if found is None else judged(*found, task=task)
+
+
+def judged(outputs: torch.Tensor, targets: torch.Tensor, *, task: Task) -> dict[str, float]:
+    """The task's metrics and the mean ``loss`` of these answers."""
     with torch.no_grad():
-        for x, y in batches:
-            outputs.append(model(x.to(device)).cpu())
-            targets.append(y)
-        model.train(was_training)
-        if not outputs or not sum(map(len, outputs)):
-            return {}
-        given, true = torch.cat(outputs), torch.cat(targets)
-        loss = float(task.loss_sum(given.double(), true)) / len(true)
-        return {**task.metrics(given, true), "loss": loss}
+        loss = float(task.loss_sum(outputs.double(), targets)) / len(targets)
+        return {**task.metrics(outputs, targets), "loss": loss}

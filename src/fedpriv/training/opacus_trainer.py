@@ -12,11 +12,13 @@ from torch import nn
 from fedpriv.models import ParameterLayout
 from fedpriv.privacy.batches import PoissonBatches
 
+from .example_groups import ExampleGroups, GroupTally
 from .interface import ClientResult, ClientWork, isolated
 from .local_steps import GradientTerms, OptimizerFactory, Pristine, put, trainable
 from .rules import LocalRule
 from .tasks import Task
 
+_SLACK = 1e-6  # of a norm, against division by zero; as in Opacus
 # Opacus' hooks see no input that requires gradients at the first layer, which is as it should be.
 warnings.filterwarnings("ignore", message="Full backward hook is firing")
 
@@ -38,6 +40,7 @@ class OpacusTrainer:
         max_grad_norm: L2 bound of one example's gradient.
         proximal_mu: FedProx's mu; its term joins after the noise and costs no privacy.
         rule: the client's half of the federated algorithm; its correction joins after the noise, too.
+        groups: of examples, where the data names any; norms of theirs only lower the bound.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class OpacusTrainer:
         proximal_mu: float,
         rule: LocalRule,
         device: torch.device,
+        groups: ExampleGroups | None = None,
     ) -> None:
         self._model = model
+        self._groups = groups
         self._grad_sampler = GradSampleModule(model, loss_reduction="sum")
         self._pristine = Pristine(model, travelling=layout.names)
         self._layout = layout
@@ -89,6 +94,8 @@ class OpacusTrainer:
             proximal_mu=self._proximal_mu,
             correction=self._rule.correction(work),
         )
+        groups = work.groups().to(self._device) if self._groups is not None and work.groups is not None else None
+        tally = None if self._groups is None or groups is None else GroupTally(self._groups, clients=1)
         seen, loss_sum, clipped, steps = 0, 0.0, 0, 0
         for indices in self._batches.plan(work.batches, len(y)):
             batch = torch.from_numpy(indices).to(self._device)
@@ -97,7 +104,11 @@ class OpacusTrainer:
                 loss = self._task.loss_sum(self._grad_sampler(x[batch]), y[batch])
                 loss.backward()
                 seen, loss_sum = seen + len(batch), loss_sum + float(loss.detach())
-            clipped += self._clip(optimizer, batch_size=len(batch))
+            theirs = None if groups is None else groups[batch]
+            marked = self._clip(optimizer, batch_size=len(batch), groups=theirs)
+            clipped += int(marked.sum())
+            if tally is not None and theirs is not None:
+                tally.add(theirs[None], seen=torch.ones_like(marked)[None], clipped=marked[None])
             optimizer.add_noise()
             optimizer.scale_grad()
             terms.add()
@@ -116,6 +127,7 @@ class OpacusTrainer:
             "steps": float(steps),
             "clipped_examples": clipped / seen if seen else math.nan,
         }
+        metrics |= {} if tally is None else tally.metrics(0)
         return ClientResult(client_id=work.client_id, update=update, state=state, metrics=metrics)
 
     def _forget_broken_passes(self) -> None:
@@ -127,8 +139,8 @@ class OpacusTrainer:
             p.__dict__.pop("_current_grad_sample", None)
             p._forward_counter = 0  # type: ignore[attr-defined]
 
-    def _clip(self, optimizer: DPOptimizer, *, batch_size: int) -> int:
-        """Leaves the sum of clipped gradients in the optimizer; returns how many were clipped."""
+    def _clip(self, optimizer: DPOptimizer, *, batch_size: int, groups: torch.Tensor | None) -> torch.Tensor:
+        """Leaves the sum of clipped gradients in the optimizer; returns which were clipped, bool (B,)."""
         for p in optimizer.params:
             if batch_size == 0:
                 p.grad_sample = p.new_zeros((0, *p.shape))
@@ -141,8 +153,15 @@ class OpacusTrainer:
             # A NaN would pass the clipping and turn the whole sum into NaN: one example with unbounded influence.
             for p in optimizer.params:
                 p.grad_sample = _rows(p.grad_sample).masked_fill(bad[:, None], 0.0).view_as(p.grad_sample)
+        bounds: torch.Tensor | float = self._max_grad_norm
+        if self._groups is not None and groups is not None:
+            bounds = self._groups.bounds(groups, max_grad_norm=self._max_grad_norm)
+        if isinstance(bounds, torch.Tensor):  # Opacus knows one norm, the largest: beyond the group's own it finds none
+            factors = (bounds / (norms + _SLACK)).clamp(max=1.0)
+            for p in optimizer.params:
+                p.grad_sample = (_rows(p.grad_sample) * factors.nan_to_num()[:, None]).view_as(p.grad_sample)
         optimizer.clip_and_accumulate()
-        return int((bad | (norms > self._max_grad_norm)).sum())
+        return bad | (norms > bounds)
 
 
 def _norms(optimizer: DPOptimizer) -> torch.Tensor:

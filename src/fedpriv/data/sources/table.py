@@ -71,8 +71,8 @@ def table(
         impute: column -> public constant for missing values.
         drop_missing: true: rows that lack a value in use (and not imputed) are left out; or a list of such columns.
         user: column with the id of who made the row.
-        groups: sensitive columns, coded in the order of their vocabulary in ``categorical`` (others last); of columns
-            without one, in the order of the values.
+        groups: sensitive columns, whether features or not; coded in the order of their vocabulary in ``categorical``
+            (others last), of columns without one in the order of the values.
         test_column, test_value: rows with this value are the test part.
         test_fraction, test_by: where nothing else gives a test part, see ``split_dataset``.
         public: whether everybody may see these examples.
@@ -119,13 +119,15 @@ def table(
         in_train = np.setdiff1d(np.arange(len(whole)), in_test)
         users = None if users is None else np.unique(users[in_train], return_inverse=True)[1]
         train, test = whole.take(in_train), whole.take(in_test)
+    groups_of = {name: _group(name, train, test, categorical) for name in groups}
     return Dataset(
         train=Examples(train.x, train.y),
         test=Examples(test.x, test.y),
         users=users,
         num_classes=num_classes,
         label_range=reader.labels.label_range,
-        groups={name: _group(name, train, test, categorical) for name in groups},
+        groups={name: codes for name, (codes, _) in groups_of.items()},
+        group_names={name: names for name, (_, names) in groups_of.items()},
         public=public,
     )
 
@@ -166,12 +168,16 @@ def _marked(column: "pa.Array", *, name: str, value: Any) -> IntArray:
     return np.flatnonzero(marked)
 
 
-def _group(name: str, train: Encoded, test: Encoded, categorical: Mapping[Any, Any]) -> IntArray:
-    """Codes of a sensitive column, training rows first; other and missing values share the last one."""
+def _group(
+    name: str, train: Encoded, test: Encoded, categorical: Mapping[Any, Any]
+) -> tuple[IntArray, tuple[str, ...]]:
+    """Codes of a sensitive column, training rows first, and what they mean; others and missing values come last."""
     import pyarrow as pa
 
     column = pa.concat_arrays([train.others[name], test.others[name]])
     values = {str(key): values for key, values in categorical.items()}.get(name)
     vocabulary = Vocabulary(sorted(column.drop_null().unique().to_pylist()) if values is None else values, key=name)
     codes = codes_of(column, vocabulary)
-    return np.where(codes == MISSING, len(vocabulary), codes)
+    codes = np.where(codes == MISSING, len(vocabulary), codes)
+    names = (*(str(item[0]) for item in vocabulary.items), "other or missing")
+    return codes, names[: max(len(vocabulary), int(codes.max()) + 1)]

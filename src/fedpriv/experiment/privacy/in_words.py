@@ -34,6 +34,8 @@ def in_words(config: Config, law: CohortSampling, *, mechanism: str, unit: Unit 
         dropouts = "who does not answer is left out of the mean, and pays as if it had answered"
     if protects(mechanism, "example"):
         denominator += "; in local steps the public expected batch"
+    if config.privacy.group_norms:
+        weighting += _by_group(config)
     cohorts = {"kind": "by the Flower strategy", "population": law.population} if stock else asdict(law) | {
         "rate": law.rate
     }
@@ -46,6 +48,15 @@ def in_words(config: Config, law: CohortSampling, *, mechanism: str, unit: Unit 
         "dropout_rate": config.federation.dropout,
         "initial_weights": "drawn from the model seed" if config.model["init"] is None else "read from model.init",
     }
+
+
+def _by_group(config: Config) -> str:
+    norms = config.privacy.group_norms.items()
+    told = [f"{attribute} {name} {norm:g}" for attribute, own in norms for name, norm in own.items()]
+    return (
+        f"; in local steps gradients of some groups are clipped to less ({', '.join(told)}) than max_grad_norm, which "
+        "stays the sensitivity: groups and norms are public, an example's group is protected with the example"
+    )
 
 
 def _batches(config: Config, *, private: bool) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class Examples:
         size: number of examples.
         plan: their indices (int64), step by step.
         seen: examples of all steps, an example as often as it is in one.
+        groups: their sensitive groups, int64 (n, attributes); None where nobody asks.
     """
 
     work: ClientWork
@@ -27,6 +28,7 @@ class Examples:
     size: int
     plan: Sequence[np.ndarray]
     seen: int
+    groups: torch.Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,13 @@ class Batch:
             that is not finite reaches another's gradient.
         y: (K B, ...).
         mask: whether a row is an example of the step, (K, B).
+        groups: of the rows, int64 (K, B, attributes); None where nobody asks.
     """
 
     x: torch.Tensor
     y: torch.Tensor
     mask: torch.Tensor
+    groups: torch.Tensor | None
 
     @property
     def size(self) -> int:
@@ -73,6 +77,8 @@ def _wasteful(stack: Sequence[Examples]) -> bool:
 def batches_of(clients: Sequence[Examples], *, device: torch.device, channels_last: bool) -> Iterator[Batch]:
     """One batch for each step of the clients that take most."""
     x, y = (torch.cat([getattr(c, name) for c in clients]).to(device) for name in ("x", "y"))
+    known = [c.groups for c in clients if c.groups is not None]
+    groups = torch.cat(known).to(device) if len(known) == len(clients) else None
     channels_last = channels_last and x.dim() == 4
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -86,9 +92,10 @@ def batches_of(clients: Sequence[Examples], *, device: torch.device, channels_la
         mask = np.arange(rows.shape[1]) < sizes[:, None]
         rows[mask] = np.concatenate([indices + start for indices, start in zip(drawn, first, strict=True)])
         rows, masked = rows.reshape(-1), torch.from_numpy(mask).to(device)
+        chosen = torch.from_numpy(rows).to(device)
+        theirs = None if groups is None else groups[chosen].view(*mask.shape, -1)
         # everything, as it lies, is not copied, unless a later step needs it: a model may write into its input
         if step == steps - 1 and np.array_equal(rows, np.arange(len(y))):
-            yield Batch(x=x, y=y, mask=masked)
+            yield Batch(x=x, y=y, mask=masked, groups=theirs)
         else:
-            chosen = torch.from_numpy(rows).to(device)
-            yield Batch(x=x[chosen], y=y[chosen], mask=masked)
+            yield Batch(x=x[chosen], y=y[chosen], mask=masked, groups=theirs)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..example_groups import ExampleGroups
 from .batch import Examples
 
 
@@ -15,10 +16,12 @@ class DpSgd:
     Args:
         max_grad_norm: L2 bound of one example's gradient.
         expected_size: of a batch, by the client's number of examples: the public divisor of a noisy sum.
+        groups: of examples, where the data names any; norms of theirs only lower the bound.
     """
 
     max_grad_norm: float
     expected_size: Callable[[int], float]
+    groups: ExampleGroups | None = None
 
 
 class StackNoise:

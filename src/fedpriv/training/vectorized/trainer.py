@@ -11,6 +11,7 @@ from torch import nn
 
 from fedpriv.models import ParameterLayout
 
+from ..example_groups import ExampleGroups, GroupTally
 from ..interface import ClientResult, ClientWork, coins_of, failed
 from ..local_steps import OptimizerFactory
 from ..rules import FedNovaRule, LocalRule, PlainRule
@@ -106,7 +107,12 @@ class VectorizedTrainer:
         x, y = work.examples()
         size = y.shape[0]
         plan = list(self._batches.plan(work.batches, size))
-        return Examples(work=work, x=x, y=y, size=size, plan=plan, seen=sum(map(len, plan)))
+        groups = work.groups() if self._groups is not None and work.groups is not None else None
+        return Examples(work=work, x=x, y=y, size=size, plan=plan, seen=sum(map(len, plan)), groups=groups)
+
+    @property
+    def _groups(self) -> ExampleGroups | None:
+        return None if self._private is None else self._private.groups
 
     def _isolated(self, start: torch.Tensor, clients: Sequence[Examples]) -> Iterator[ClientResult]:
         """If one of a stack raises, each trains by itself, so that only this one fails."""
@@ -132,10 +138,11 @@ class VectorizedTrainer:
         model.begin(parameters.detach(), values)
         corrections = self._corrections(model, clients, like=anchor)
         noise = None if self._private is None else StackNoise(clients, self._private, like=gradient)
+        tally = None if self._groups is None else GroupTally(self._groups, clients=len(clients))
         sums = torch.zeros(2, len(clients), dtype=torch.float64, device=self._device)
         final = anchor.clone()
         for step, batch in enumerate(batches_of(clients, device=self._device, channels_last=self._channels_last)):
-            sums += self._gradients(model, batch, gradient)
+            sums += self._gradients(model, batch, gradient, tally)
             if noise is not None:
                 noise.add(gradient, step=step)
             if self._mu:
@@ -150,9 +157,11 @@ class VectorizedTrainer:
                 final[ending] = parameters.detach()[ending]
         if len(clients) > 1 and not model.is_intact:
             raise RuntimeError("The model keeps what one client left in it: its clients train by themselves.")
-        return self._results(model, clients, final, change=final - anchor, sums=sums)
+        return self._results(model, clients, final, change=final - anchor, sums=sums, tally=tally)
 
-    def _gradients(self, model: StackedModel, batch: Batch, gradient: torch.Tensor) -> torch.Tensor:
+    def _gradients(
+        self, model: StackedModel, batch: Batch, gradient: torch.Tensor, tally: GroupTally | None
+    ) -> torch.Tensor:
         """Writes each client's gradient of the step, (K, D): a mean, or a sum of clipped ones.
 
         Returns:
@@ -170,19 +179,24 @@ class VectorizedTrainer:
             clipped = torch.zeros_like(batch.mask)
         else:
             losses.sum().backward()
-            factors = self._clip_factors(model, batch.mask, self._private.max_grad_norm)
+            factors = self._clip_factors(model, batch, self._private)
             model.gradients(factors, into=gradient)
             clipped = batch.mask & (factors < 1)
+            if tally is not None and batch.groups is not None:
+                tally.add(batch.groups, seen=batch.mask, clipped=clipped)
         return torch.stack([values.detach().sum(dim=1, dtype=torch.float64) for values in (losses, clipped)])
 
-    def _clip_factors(self, model: StackedModel, mask: torch.Tensor, max_grad_norm: float) -> torch.Tensor:
+    def _clip_factors(self, model: StackedModel, batch: Batch, private: DpSgd) -> torch.Tensor:
         """What each example's gradient is multiplied by, (K, B); what is not finite is dropped whole."""
         norms = model.square_norms().sqrt()
         bad = ~torch.isfinite(norms)
         if bool(bad.any()):
             model.discard(bad)
-        factors = (max_grad_norm / (norms + _SLACK)).clamp(max=1.0)
-        return torch.where(mask & ~bad, factors, 0.0)
+        bounds: torch.Tensor | float = private.max_grad_norm
+        if private.groups is not None and batch.groups is not None:
+            bounds = private.groups.bounds(batch.groups, max_grad_norm=private.max_grad_norm)
+        factors = (bounds / (norms + _SLACK)).clamp(max=1.0)
+        return torch.where(batch.mask & ~bad, factors, 0.0)
 
     # -- before and after the steps ------------------------------------------------------------------------
 
@@ -228,6 +242,7 @@ class VectorizedTrainer:
         *,
         change: torch.Tensor,
         sums: torch.Tensor,
+        tally: GroupTally | None,
     ) -> list[ClientResult]:
         changes = {**dict(model.named(change)), **{name: layer.update() for name, layer in model.wide.items()}}
         columns = [changes[name].reshape(len(clients), -1) for name in self._layout.names]
@@ -241,6 +256,8 @@ class VectorizedTrainer:
             metrics = {"loss": loss / seen if seen else math.nan, "examples": float(seen), "steps": float(steps)}
             if self._private is not None:
                 metrics["clipped_examples"] = clipped / seen if seen else math.nan
+            if tally is not None and client.groups is not None:
+                metrics |= tally.metrics(k)
             results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
         return results
 
