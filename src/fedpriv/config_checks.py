@@ -247,6 +247,8 @@ def _check_privacy(config: Config, chosen: Sequence[str]) -> None:
                 "privacy=both_units adds both noises, or (privacy.epsilon=inf privacy.example_epsilon=inf) none: "
                 "for one alone use privacy=central or privacy=example."
             )
+    if privacy.mechanism == "example" and privacy.layer_norms:
+        _check_gradient_layers(config)
     if privacy.client_budgets:
         _check_client_budgets(privacy, config.strategy.algorithm)
     for key_name in allowed:
@@ -268,6 +270,15 @@ def _check_noise(privacy: PrivacyConfig, *, of: str) -> None:
 
 
 _RULES = ({"epsilon", "share"}, {"epsilon", "clients"}, {"epsilon", "column", "value"})
+
+
+def _check_gradient_layers(config: Config) -> None:
+    if config.privacy.group_norms:
+        raise ConfigError("privacy.layer_norms and privacy.group_norms cannot be had together: drop one of them.")
+    if config.strategy.personal:
+        raise ConfigError(
+            "privacy.layer_norms names layers that travel, but strategy.personal keeps some at the clients: drop one."
+        )
 
 
 def _check_client_budgets(privacy: PrivacyConfig, algorithm: str) -> None:

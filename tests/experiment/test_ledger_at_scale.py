@@ -52,6 +52,7 @@ def mechanism() -> ExampleGaussian:
     sizes = np.maximum(10, rng.lognormal(5, 1, CLIENTS)).astype(np.int64)
     return ExampleGaussian(
         max_grad_norm=0.1 + 0.2,
+        layer_norms={},
         rates=np.minimum(1, 32 / sizes),
         steps=np.ceil(sizes / 32).astype(np.int64),
         noise_multipliers=rng.uniform(20, 60, CLIENTS),

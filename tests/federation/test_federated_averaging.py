@@ -120,6 +120,7 @@ def dpsgd(module, layout):
         make_optimizer=partial(torch.optim.SGD, lr=0.1),
         batches=PoissonBatches(batch_size=4, local_epochs=1),
         max_grad_norm=1.0,
+        layer_norms={},
         proximal_mu=0.0,
         rule=PlainRule(),
         device=CPU,
@@ -268,6 +269,7 @@ def example_level(noise=1.0):
     batches = PoissonBatches(batch_size=4, local_epochs=1)
     return ExampleGaussian(
         max_grad_norm=1.0,
+        layer_norms={},
         rates=np.array([batches.rate(n) for n in SIZES]),
         steps=np.array([batches.steps(n) for n in SIZES]),
         noise_multipliers=noise * np.linspace(1, 2, len(SIZES)),

@@ -35,6 +35,7 @@ def both(streams, sampler, central=CentralGaussian):
         ),
         example=ExampleGaussian(
             max_grad_norm=1.0,
+            layer_norms={},
             rates=np.full(POPULATION, 0.25),
             steps=np.full(POPULATION, 4),
             noise_multipliers=np.full(POPULATION, 1.5),

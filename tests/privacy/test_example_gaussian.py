@@ -15,6 +15,7 @@ def make(noise, *, batch_size=32, local_epochs=2, max_grad_norm=0.5):
     batches = PoissonBatches(batch_size=batch_size, local_epochs=local_epochs)
     return ExampleGaussian(
         max_grad_norm=max_grad_norm,
+        layer_norms={},
         rates=np.array([batches.rate(int(n)) for n in SIZES]),
         steps=np.array([batches.steps(int(n)) for n in SIZES]),
         noise_multipliers=np.asarray(noise, dtype=float),
@@ -73,6 +74,7 @@ def of_size(clients):
     noise = np.where(np.arange(clients) % 3 == 1, np.nan, 1.0 + np.arange(clients) / clients)
     return ExampleGaussian(
         max_grad_norm=0.7,
+        layer_norms={},
         rates=np.full(clients, 0.25),
         steps=np.where(np.arange(clients) % 3 == 2, 0, 4),
         noise_multipliers=noise,

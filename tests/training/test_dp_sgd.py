@@ -89,14 +89,14 @@ class Bench:
             "device": CPU,
         }
         if self.engine == "opacus":
-            self.trainer = OpacusTrainer(max_grad_norm=self.max_grad_norm, **shared)
+            self.trainer = OpacusTrainer(max_grad_norm=self.max_grad_norm, layer_norms={}, **shared)
             return
         self.trainer = VectorizedTrainer(
             formulation=Formulation(whole=False, side_by_side=True, methods={}, wide=()),
             stack_size=1,
             unfolded=True,
             channels_last=False,
-            private=DpSgd(max_grad_norm=self.max_grad_norm, expected_size=self.batches.expected_size),
+            private=DpSgd(max_grad_norm=self.max_grad_norm, layer_norms={}, expected_size=self.batches.expected_size),
             **shared,
         )
 

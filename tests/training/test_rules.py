@@ -51,7 +51,7 @@ def train(new_streams):
             trainer = SgdTrainer(batches=ShuffledBatches(batch_size=4, local_epochs=2), **common)
         else:
             batches = PoissonBatches(batch_size=4, local_epochs=2)
-            trainer = OpacusTrainer(batches=batches, max_grad_norm=1.0, **common)
+            trainer = OpacusTrainer(batches=batches, max_grad_norm=1.0, layer_norms={}, **common)
         work = ClientWork(
             client_id=0,
             examples=lambda: (x, y),

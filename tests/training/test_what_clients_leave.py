@@ -73,7 +73,8 @@ def trainer(engine, model, *, function=train_by_hand):
         "proximal_mu": 0.0,
     }
     if engine == "opacus":
-        return OpacusTrainer(batches=PoissonBatches(batch_size=4, local_epochs=2), max_grad_norm=1.0, **shared)
+        batches = PoissonBatches(batch_size=4, local_epochs=2)
+        return OpacusTrainer(batches=batches, max_grad_norm=1.0, layer_norms={}, **shared)
     return SgdTrainer(batches=ShuffledBatches(batch_size=4, local_epochs=2), **shared)
 
 

@@ -14,7 +14,7 @@ from .claims import CLAIMS
 from .client_budgets import spent_by_budget
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
-from .ledger import ReleaseEntry, compositions
+from .ledger import LAYER, ReleaseEntry, compositions
 from .printed import rounded_up, upwards
 from .release import Composition, Release
 from .terms import Terms
@@ -219,6 +219,9 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
 
 def _norm(name: str, entries: list[ReleaseEntry]) -> dict[str, Any]:
     """What clips, to how much: one number, or of each part the smallest and the largest over the rounds."""
+    layers = {key.removeprefix(LAYER): value for key, value in entries[0].details if key.startswith(LAYER)}
+    if layers:
+        return {"name": name, "value": {**layers, "together": entries[0].sensitivity}, "fixed": True}
     if not entries[0].parts:
         return {"name": name, "value": entries[0].sensitivity, "fixed": True}
     norms: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ from fedpriv.errors import ConfigError
 from .claims import CLAIMS, LEDGER_NAMES, is_correlated
 from .client_table import TabledClients
 from .groups import Group
-from .ledger import ReleaseEntry, joint_multiplier
+from .ledger import LAYER, ReleaseEntry, joint_multiplier
 from .sampling import CohortSampling
 from .terms import Terms
 
@@ -40,6 +40,7 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
         _check_columns(columns_of, sensitivity=first.sensitivity, most_steps=steps["max"])
     for entry in entries:
         _check_parts(entry)
+        _check_layers(entry, first)
         _check_group(entry, correlated=is_correlated(terms.mechanism))
         _check_budgets(entry, terms, central=expected.trust_model == "central")
     if is_correlated(terms.mechanism):
@@ -57,6 +58,15 @@ def _check_parts(entry: ReleaseEntry) -> None:
         raise ConfigError(f"The ledger's round {entry.round} names a part twice.")
     if not math.isclose(joint_multiplier(entry.parts), cast(float, entry.noise_multiplier), rel_tol=_SAME):
         raise ConfigError(f"The ledger's round {entry.round} has another noise_multiplier than its parts together.")
+
+
+def _check_layers(entry: ReleaseEntry, first: ReleaseEntry) -> None:
+    """Norms of layers are those of all rounds, and no longer together than what the noise is for."""
+    layers = {key: value for key, value in entry.details if key.startswith(LAYER)}
+    if layers != {key: value for key, value in first.details if key.startswith(LAYER)}:
+        raise ConfigError(f"The ledger's round {entry.round} clips layers to other norms than round {first.round}.")
+    if layers and math.hypot(*layers.values()) > entry.sensitivity * (1 + _SAME):
+        raise ConfigError(f"The ledger's round {entry.round} clips layers to more than its sensitivity, together.")
 
 
 def _check_group(entry: ReleaseEntry, *, correlated: bool) -> None:

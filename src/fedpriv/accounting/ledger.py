@@ -31,6 +31,9 @@ from .sampled_gaussian import COUNTED, SampledGaussian
 from .sampling import ACCOUNTED_AS, EVERY_CLIENT
 from .tree import TreeRound
 
+LAYER = "norm of layer "
+"""Begins the names of an entry's details that say to what each layer of an example's gradient is clipped."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseTerms:

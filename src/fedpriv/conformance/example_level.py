@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedpriv.accounting.ledger import LAYER
 from fedpriv.accounting.sampled_gaussian import SampledGaussian
 from fedpriv.accounting.sampling import CohortSampling
 from fedpriv.models import ParameterLayout
@@ -29,6 +30,7 @@ from .subject import Claim, LocalSteps, Round
 PrivateEngine = Literal["vectorized", "opacus"]
 
 _TARGET = 0  # the client whose first example is watched
+_FIRST = 2  # numbers that are a layer, where layers are clipped by themselves; all others are one
 _STACK = 4  # clients side by side, where the engine has them so
 
 
@@ -91,7 +93,9 @@ class ExampleLevelSubject(MechanismSubject):
             round=round,
             attempt=attempt,
             make_data=partial(self._data, layout_of(start)),
-            make_trainer=lambda layout, round_: self._trainer(Planted(layout), self._whole, seen=[]),
+            make_trainer=lambda layout, round_: self._trainer(
+                Planted(self._sizes(layout)), self._whole, layer_norms=self._layer_norms, seen=[]
+            ),
             each=True,
         )
 
@@ -102,7 +106,7 @@ class ExampleLevelSubject(MechanismSubject):
         examples[0, 0] = 1.0
         data = clients_with({_TARGET: examples}, population=self.population)
         start = {"weight": np.zeros((1, 2), dtype=np.float32)}
-        trainer = self._trainer(nn.Linear(2, 1, bias=False), self._batches, seen=seen)
+        trainer = self._trainer(nn.Linear(2, 1, bias=False), self._batches, layer_norms={}, seen=seen)
         federation = ScriptedFederation(
             mechanism=Silent(mechanism),
             start=start,
@@ -138,7 +142,20 @@ class ExampleLevelSubject(MechanismSubject):
             rows[report.client] += 1
         return clients_with(examples, population=self.population)
 
-    def _trainer(self, model: nn.Module, batches: PoissonBatches, *, seen: list[bool]) -> LocalTrainer:
+    def _sizes(self, layout: ParameterLayout) -> list[int]:
+        """Of the planted layers: the tensors or, where layers have norms of their own, the first numbers and the rest."""
+        if self._layer_norms:
+            return [_FIRST, layout.size - _FIRST]
+        return [value.numel() for value in layout.unflatten(torch.zeros(layout.size)).values()]
+
+    @property
+    def _layer_norms(self) -> dict[str, float]:
+        """Of the planted layers, as the ledger states them."""
+        return {name.removeprefix(LAYER): norm for name, norm in self.entry.details if name.startswith(LAYER)}
+
+    def _trainer(
+        self, model: nn.Module, batches: PoissonBatches, *, layer_norms: Mapping[str, float], seen: list[bool]
+    ) -> LocalTrainer:
         shared: dict[str, Any] = {
             "model": model,
             "layout": ParameterLayout.of(model),
@@ -151,24 +168,29 @@ class ExampleLevelSubject(MechanismSubject):
         }
         max_grad_norm = self.entry.sensitivity
         if self._engine == "opacus":
-            return OpacusTrainer(max_grad_norm=max_grad_norm, **shared)
+            return OpacusTrainer(max_grad_norm=max_grad_norm, layer_norms=layer_norms, **shared)
         return VectorizedTrainer(
             formulation=Formulation(whole=False, side_by_side=True, methods={}, wide=()),
             stack_size=_STACK,
             unfolded=True,
             channels_last=False,
-            private=DpSgd(max_grad_norm=max_grad_norm, expected_size=batches.expected_size),
+            private=DpSgd(
+                max_grad_norm=max_grad_norm, layer_norms=layer_norms, expected_size=batches.expected_size
+            ),
             **shared,
         )
 
 
 class Planted(nn.Module):
-    """A Linear layer for each tensor; on an example x the output is <parameters, x>, so the gradient is x itself."""
+    """Linear layers side by side; on an example x the output is <parameters, x>, so the gradient is x itself.
 
-    def __init__(self, layout: ParameterLayout) -> None:
+    Args:
+        sizes: numbers of each layer, in the order of ``x``.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
-        values = layout.unflatten(torch.zeros(layout.size)).values()
-        self.sizes = [value.numel() for value in values]
+        self.sizes = list(sizes)
         self.parts = nn.ModuleList(nn.Linear(size, 1, bias=False) for size in self.sizes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

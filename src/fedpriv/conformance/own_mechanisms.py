@@ -169,6 +169,7 @@ def _maker(target: Any, given: Mapping[str, Any]) -> MakeMechanism:
     batches, clients = _batches(given), int(given["population"])
     return lambda streams, sampler: ExampleGaussian(
         max_grad_norm=float(given["max_grad_norm"]),
+        layer_norms={},
         rates=np.full(clients, batches.rate(given["num_examples"])),
         steps=np.full(clients, batches.steps(given["num_examples"])),
         noise_multipliers=np.full(clients, float(given["noise_multiplier"])),

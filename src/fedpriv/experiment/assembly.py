@@ -64,6 +64,7 @@ from fedpriv.training import (
     fix_model,
     make_task,
 )
+from fedpriv.training.layer_clipping import are_apart
 from fedpriv.training.preflight import check_shapes
 
 # Purposes of the streams, by the seed that keys them.
@@ -148,19 +149,22 @@ class Experiment:
         """How the vectorised engine can do this model's local steps; None where it cannot, or shall not."""
         if self.config.training.engine not in ("auto", "vectorized") or self._obstacle is not None:
             return None
-        return find_formulation(
-            self.new_model(),
-            self.data.sample(1),
-            self.data.num_tokens,
-            by_example=protects(self.config.privacy.mechanism, "example"),
-        )
+        model, example_level = self.new_model(), protects(self.config.privacy.mechanism, "example")
+        found = find_formulation(model, self.data.sample(1), self.data.num_tokens, by_example=example_level)
+        if found is None or not (example_level and self.config.privacy.layer_norms):
+            return found
+        return found if are_apart(found.methods, ParameterLayout.of(model).names) else None
 
     @property
     def not_vectorized(self) -> str | None:
         """Why the vectorised engine cannot do the local steps; None where it can."""
         if self.formulation is not None:
             return None
-        return self._obstacle or "no way of stacking this model gives what autograd does, or examples of a batch meet"
+        return (
+            self._obstacle
+            or "no way of stacking this model gives what autograd does, or examples of a batch meet, or "
+            "privacy.layer_norms asks for norms of layers that can only be stacked together"
+        )
 
     @property
     def _obstacle(self) -> str | None:

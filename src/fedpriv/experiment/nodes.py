@@ -13,8 +13,7 @@ from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
 from fedpriv.experiment.group_norms import example_groups
-from fedpriv.experiment.privacy.choice import given
-from fedpriv.experiment.privacy.example import local_batches
+from fedpriv.experiment.privacy.example import gradient_layers, gradient_norm, local_batches
 from fedpriv.federation import (
     App,
     HostedApp,
@@ -109,24 +108,25 @@ def _trainer(experiment: Experiment, model: nn.Module, layout: ParameterLayout, 
     plain = ShuffledBatches(batch_size=training.batch_size, local_epochs=training.local_epochs)
     tuning = experiment.tuning
     groups = example_groups(experiment.config, experiment.data)
+    norms: dict[str, Any] = {}
+    if example_level:
+        privacy, names = experiment.config.privacy, ParameterLayout.of(model).names
+        norms["max_grad_norm"] = gradient_norm(privacy, names)
+        norms["layer_norms"] = gradient_layers(privacy, names)
     if tuning.formulation is not None:
-        max_grad_norm = experiment.config.privacy.max_grad_norm
         return VectorizedTrainer(
             formulation=tuning.formulation,
             stack_size=tuning.stack_size,
             unfolded=tuning.convolutions == "patches",
             channels_last=tuning.memory_format == "channels_last",
             batches=private if example_level else plain,
-            private=DpSgd(max_grad_norm=given(max_grad_norm), expected_size=private.expected_size, groups=groups)
-            if example_level
-            else None,
+            private=DpSgd(expected_size=private.expected_size, groups=groups, **norms) if example_level else None,
             **shared,
         )
     if example_level:
         from fedpriv.training.opacus_trainer import OpacusTrainer
 
-        max_grad_norm = given(experiment.config.privacy.max_grad_norm)
-        return OpacusTrainer(batches=private, max_grad_norm=max_grad_norm, groups=groups, **shared)
+        return OpacusTrainer(batches=private, groups=groups, **norms, **shared)
     return SgdTrainer(batches=plain, **shared)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from opacus.grad_sample import GradSampleModule
@@ -14,11 +14,11 @@ from fedpriv.privacy.batches import PoissonBatches
 
 from .example_groups import ExampleGroups, GroupTally
 from .interface import ClientResult, ClientWork, isolated
+from .layer_clipping import clip_by_layer, clip_factors
 from .local_steps import GradientTerms, OptimizerFactory, Pristine, put, trainable
 from .rules import LocalRule
 from .tasks import Task
 
-_SLACK = 1e-6  # of a norm, against division by zero; as in Opacus
 # Opacus' hooks see no input that requires gradients at the first layer, which is as it should be.
 warnings.filterwarnings("ignore", message="Full backward hook is firing")
 
@@ -38,6 +38,7 @@ class OpacusTrainer:
         model: a module that Opacus' validator accepts.
         batches: draws the batches, and is what the accountant was told.
         max_grad_norm: L2 bound of one example's gradient.
+        layer_norms: layer -> L2 bound of its part, together at most ``max_grad_norm``; none: clipped as a whole.
         proximal_mu: FedProx's mu; its term joins after the noise and costs no privacy.
         rule: the client's half of the federated algorithm; its correction joins after the noise, too.
         groups: of examples, where the data names any; norms of theirs only lower the bound.
@@ -52,6 +53,7 @@ class OpacusTrainer:
         make_optimizer: OptimizerFactory,
         batches: PoissonBatches,
         max_grad_norm: float,
+        layer_norms: Mapping[str, float],
         proximal_mu: float,
         rule: LocalRule,
         device: torch.device,
@@ -66,6 +68,7 @@ class OpacusTrainer:
         self._make_optimizer = make_optimizer
         self._batches = batches
         self._max_grad_norm = max_grad_norm
+        self._layer_norms = layer_norms
         self._proximal_mu = proximal_mu
         self._rule = rule
         self._device = device
@@ -153,11 +156,19 @@ class OpacusTrainer:
             # A NaN would pass the clipping and turn the whole sum into NaN: one example with unbounded influence.
             for p in optimizer.params:
                 p.grad_sample = _rows(p.grad_sample).masked_fill(bad[:, None], 0.0).view_as(p.grad_sample)
+        if self._layer_norms:  # Opacus then finds nothing longer than all of them together
+            learned = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
+            if [id(p) for p in learned.values()] != [id(p) for p in optimizer.params]:
+                raise RuntimeError("The optimizer's parameters are not the model's.")
+            rows = {name: p.grad_sample for name, p in zip(learned, optimizer.params, strict=True)}
+            longer = bad | clip_by_layer(rows, self._layer_norms)
+            optimizer.clip_and_accumulate()
+            return longer
         bounds: torch.Tensor | float = self._max_grad_norm
         if self._groups is not None and groups is not None:
             bounds = self._groups.bounds(groups, max_grad_norm=self._max_grad_norm)
         if isinstance(bounds, torch.Tensor):  # Opacus knows one norm, the largest: beyond the group's own it finds none
-            factors = (bounds / (norms + _SLACK)).clamp(max=1.0)
+            factors = clip_factors(norms, bounds)
             for p in optimizer.params:
                 p.grad_sample = (_rows(p.grad_sample) * factors.nan_to_num()[:, None]).view_as(p.grad_sample)
         optimizer.clip_and_accumulate()

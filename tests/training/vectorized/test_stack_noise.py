@@ -60,7 +60,7 @@ def train(new_streams, monkeypatch):
             channels_last=False,
             make_optimizer=partial(Seen, lr=0.1),
             batches=batches,
-            private=DpSgd(max_grad_norm=NORM, expected_size=batches.expected_size),
+            private=DpSgd(max_grad_norm=NORM, layer_norms={}, expected_size=batches.expected_size),
             proximal_mu=0.0,
             rule=PlainRule(),
             device=torch.device("cpu"),

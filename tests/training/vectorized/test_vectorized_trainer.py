@@ -29,7 +29,7 @@ LR, NORM = 0.1, 0.5
 RAGGED = (7, 0, 1, 12, 5, 12, 3, 9)  # examples of each client
 SHUFFLED = ShuffledBatches(batch_size=4, local_epochs=2)
 POISSON = PoissonBatches(batch_size=4, local_epochs=2)
-PAIRS = [("sgd", None), ("opacus", DpSgd(max_grad_norm=NORM, expected_size=POISSON.expected_size))]
+PAIRS = [("sgd", None), ("opacus", DpSgd(max_grad_norm=NORM, layer_norms={}, expected_size=POISSON.expected_size))]
 
 
 def mlp():
@@ -102,7 +102,7 @@ class Federation:
         if engine == "sgd":
             return SgdTrainer(batches=SHUFFLED, **shared), start
         if engine == "opacus":
-            return OpacusTrainer(batches=self.poisson, max_grad_norm=NORM, **shared), start
+            return OpacusTrainer(batches=self.poisson, max_grad_norm=NORM, layer_norms={}, **shared), start
         settings = {"unfolded": True, "channels_last": True, **changed}
         formulation = Formulation(whole=False, side_by_side=True, methods={}, wide=wide)
         batches = SHUFFLED if private is None else self.poisson

@@ -4,7 +4,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any, final
 
@@ -21,6 +20,7 @@ from fedpriv.privacy.mechanisms import CentralAdaptive, CentralGaussian, Central
 from fedpriv.streams import Streams
 
 from .choice import Setting, given
+from .layer_norms import norms_of_layers
 
 _COUNT_NOISE = 0.05  # of the expected cohort: sigma_b of Andrew et al. 2021, section 3.1
 
@@ -119,16 +119,9 @@ def layer_norms(layout: ParameterLayout, *, norm: float, own: Mapping[str, float
     sizes = [(name.rpartition(".")[0] or name, math.prod(shape)) for name, shape in _parameters(layout)]
     layers = [(name, sum(size for _, size in parts)) for name, parts in groupby(sizes, key=lambda part: part[0])]
     names = _told_apart([name for name, _ in layers])
-    for pattern in own:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ConfigError(f"privacy.layer_norms: no layer is {pattern}; there are {', '.join(names)}.")
-    equal = norm / math.sqrt(len(layers))
+    norms = norms_of_layers(names, norm=norm, own=own)
     return [
-        LayerNorm(
-            name=name,
-            size=size,
-            clipping_norm=next((own[pattern] for pattern in own if fnmatchcase(name, pattern)), equal),
-        )
+        LayerNorm(name=name, size=size, clipping_norm=norms[name])
         for name, (_, size) in zip(names, layers, strict=True)
     ]
 

@@ -4,15 +4,18 @@ What leaves a client is already private, so the server may weigh and average as 
 epsilon is the maximum over clients: every example belongs to exactly one of them.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from fedpriv.accounting.ledger import ReleaseEntry
+from fedpriv.accounting.ledger import LAYER, ReleaseEntry
 from fedpriv.accounting.release import Composition
 from fedpriv.accounting.sampled_gaussian import SampledGaussian
+from fedpriv.errors import ConfigError
 
 from ..encoded import EncodedUpdate, Gathered, Senders
 from ..mechanism import OneRelease
@@ -26,17 +29,25 @@ class ExampleGaussian(OneRelease):
 
     Args:
         max_grad_norm: L2 bound of one example's gradient.
+        layer_norms: layer -> L2 bound of its part of the gradient; none: clipped as a whole.
         rates: each client's chance of one example to be in one batch, min(1, batch size / client size).
         steps: each client's noisy steps in one participation.
         noise_multipliers: each client's; 0 everywhere means clipping without noise and no claim.
     """
 
     max_grad_norm: float
+    layer_norms: Mapping[str, float]
     rates: np.ndarray
     steps: np.ndarray
     noise_multipliers: np.ndarray
     name: str = "example_dpsgd"
     unit: str = "example"
+
+    def __post_init__(self) -> None:
+        if self.layer_norms and math.hypot(*self.layer_norms.values()) > self.max_grad_norm * (1 + 1e-12):
+            raise ConfigError(
+                f"Layers clipped to {dict(self.layer_norms)} leave gradients longer than {self.max_grad_norm:g}."
+            )
 
     def local_noise_multipliers(self, cohort: np.ndarray) -> np.ndarray:
         noise: np.ndarray = self.noise_multipliers[cohort]
@@ -71,7 +82,7 @@ class ExampleGaussian(OneRelease):
             steps=self.steps,
             noise_multipliers=self.noise_multipliers,
             release=_batch,
-            details=(),
+            details=tuple(sorted((f"{LAYER}{layer}", norm) for layer, norm in self.layer_norms.items())),
         )
 
 

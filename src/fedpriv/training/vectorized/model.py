@@ -108,20 +108,28 @@ class StackedModel:
         return torch.stack([layer.square_norms() for layer in self._used()]).sum(dim=0)
 
     @torch.no_grad()
+    def square_norms_by_layer(self) -> dict[str, torch.Tensor]:
+        """Layer -> squared L2 norm of its part of each example's gradient, (K, B)."""
+        return {name: layer.square_norms() for name, layer in self.layers.items() if layer.took_part}
+
+    @torch.no_grad()
     def discard(self, bad: torch.Tensor) -> None:
         """Let these examples, a mask (K, B), count as zero."""
         for layer in self._used():
             layer.discard(bad)
 
     @torch.no_grad()
-    def gradients(self, weights: torch.Tensor | None, *, into: torch.Tensor) -> None:
-        """Sum of the examples' gradients, ``weights`` (K, B) or all 1, written to ``into`` (K, D)."""
+    def gradients(self, weights: Mapping[str, torch.Tensor] | torch.Tensor | None, *, into: torch.Tensor) -> None:
+        """Sum of the examples' gradients, ``weights`` (K, B) or all 1, written to ``into`` (K, D).
+
+        A mapping has weights for every layer that took part.
+        """
         rooms = dict(self.named(into))
         found: Mapping[str, torch.Tensor] = {
             _joined(prefix, name): gradient
             for prefix, layer in self.layers.items()
             if layer.took_part
-            for name, gradient in layer.gradients(weights).items()
+            for name, gradient in layer.gradients(weights[prefix] if isinstance(weights, Mapping) else weights).items()
         }
         for name, room in rooms.items():
             if name in found:

@@ -1,6 +1,6 @@
 """The noise of private local steps: every client's own, step after step, from its own generator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,13 @@ class DpSgd:
 
     Args:
         max_grad_norm: L2 bound of one example's gradient.
+        layer_norms: layer -> L2 bound of its part, together at most ``max_grad_norm``; none: clipped as a whole.
         expected_size: of a batch, by the client's number of examples: the public divisor of a noisy sum.
         groups: of examples, where the data names any; norms of theirs only lower the bound.
     """
 
     max_grad_norm: float
+    layer_norms: Mapping[str, float]
     expected_size: Callable[[int], float]
     groups: ExampleGroups | None = None
 

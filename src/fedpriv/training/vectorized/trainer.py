@@ -13,6 +13,7 @@ from fedpriv.models import ParameterLayout
 
 from ..example_groups import ExampleGroups, GroupTally
 from ..interface import ClientResult, ClientWork, coins_of, failed
+from ..layer_clipping import clip_factors
 from ..local_steps import OptimizerFactory
 from ..rules import FedNovaRule, LocalRule, PlainRule
 from ..tasks import AdditiveTask
@@ -20,8 +21,6 @@ from .batch import Batch, Examples, batches_of, stacks
 from .model import StackedModel
 from .noise import DpSgd, StackNoise
 from .trial import Formulation
-
-_SLACK = 1e-6  # of a norm, against division by zero; as in Opacus, so that both clip to the same
 
 
 class Batches(Protocol):
@@ -179,24 +178,36 @@ class VectorizedTrainer:
             clipped = torch.zeros_like(batch.mask)
         else:
             losses.sum().backward()
-            factors = self._clip_factors(model, batch, self._private)
-            model.gradients(factors, into=gradient)
-            clipped = batch.mask & (factors < 1)
+            clipped = self._clipped_sums(model, batch, self._private, into=gradient)
             if tally is not None and batch.groups is not None:
                 tally.add(batch.groups, seen=batch.mask, clipped=clipped)
         return torch.stack([values.detach().sum(dim=1, dtype=torch.float64) for values in (losses, clipped)])
 
+    def _clipped_sums(
+        self, model: StackedModel, batch: Batch, private: DpSgd, *, into: torch.Tensor
+    ) -> torch.Tensor:
+        """Writes the sums of clipped gradients, (K, D), and tells whose were clipped, bool (K, B)."""
+        if not private.layer_norms:
+            factors = self._clip_factors(model, batch, private)
+            model.gradients(factors, into=into)
+            return batch.mask & (factors < 1)
+        norms = {layer: squares.sqrt() for layer, squares in model.square_norms_by_layer().items()}
+        taken = batch.mask & ~_discarded(model, torch.stack(list(norms.values())).sum(dim=0))
+        by_layer = {
+            layer: torch.where(taken, clip_factors(norm, private.layer_norms[layer]), 0.0)
+            for layer, norm in norms.items()
+        }
+        model.gradients(by_layer, into=into)
+        return batch.mask & (torch.stack(list(by_layer.values())) < 1).any(dim=0)
+
     def _clip_factors(self, model: StackedModel, batch: Batch, private: DpSgd) -> torch.Tensor:
         """What each example's gradient is multiplied by, (K, B); what is not finite is dropped whole."""
         norms = model.square_norms().sqrt()
-        bad = ~torch.isfinite(norms)
-        if bool(bad.any()):
-            model.discard(bad)
+        bad = _discarded(model, norms)
         bounds: torch.Tensor | float = private.max_grad_norm
         if private.groups is not None and batch.groups is not None:
             bounds = private.groups.bounds(batch.groups, max_grad_norm=private.max_grad_norm)
-        factors = (bounds / (norms + _SLACK)).clamp(max=1.0)
-        return torch.where(batch.mask & ~bad, factors, 0.0)
+        return torch.where(batch.mask & ~bad, clip_factors(norms, bounds), 0.0)
 
     # -- before and after the steps ------------------------------------------------------------------------
 
@@ -260,6 +271,14 @@ class VectorizedTrainer:
                 metrics |= tally.metrics(k)
             results.append(ClientResult(client_id=client.work.client_id, update=sent, state=state, metrics=metrics))
         return results
+
+
+def _discarded(model: StackedModel, norms: torch.Tensor) -> torch.Tensor:
+    """Whose gradients are not finite, bool (K, B); they count as zero from here on."""
+    bad = ~torch.isfinite(norms)
+    if bool(bad.any()):
+        model.discard(bad)
+    return bad
 
 
 def _row(named: Mapping[str, torch.Tensor], k: int) -> dict[str, torch.Tensor]:
