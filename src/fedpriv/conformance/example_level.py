@@ -143,7 +143,7 @@ class ExampleLevelSubject(MechanismSubject):
         return clients_with(examples, population=self.population)
 
     def _sizes(self, layout: ParameterLayout) -> list[int]:
-        """Of the planted layers: the tensors or, where layers have norms of their own, the first numbers and the rest."""
+        """Of the planted layers: the tensors or, where layers have norms, the first numbers and the rest."""
         if self._layer_norms:
             return [_FIRST, layout.size - _FIRST]
         return [value.numel() for value in layout.unflatten(torch.zeros(layout.size)).values()]
