@@ -3,9 +3,10 @@
 Who was a member is in none of these classes; it joins an attack's scores in `fedpriv.attacks.scoring`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,13 @@ class Needs:
         level: whose membership it infers: an example's in the training data, or a client's in the population.
         sees: of the run.
         shadows: models that the adversary trains itself, as the run was trained, on data of its own; 0: none.
+        candidates: most that it has time for, half of them members; None: any number.
     """
 
     level: Level
     sees: Sees
     shadows: int
+    candidates: int | None
 
     @property
     def watches(self) -> bool:
@@ -41,13 +44,15 @@ class Needs:
         return self.sees != "final_model"
 
 
-@runtime_checkable
-class MembershipAttack(Protocol):
+class MembershipAttack(ABC):
     """Says of each candidate how likely it seems to have been a member."""
 
     @property
-    def needs(self) -> Needs: ...
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What it has to be given."""
 
+    @abstractmethod
     def scores(self, seen: Any) -> FloatArray:
         """A number a candidate (n,), higher for likelier members; ``seen`` is what ``needs`` asks for.
 
@@ -57,7 +62,6 @@ class MembershipAttack(Protocol):
         | the final model and shadows | `ShadowObservation` |
         | more of the run | `FederatedObservation` |
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,18 +1,19 @@
 """Whether a client was ever trained on, from what its data would have sent."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, final
 
 import numpy as np
 import torch
 
-from ..observation import FederatedObservation, FloatArray, Needs, SeenRound, Sees
+from ..observation import FederatedObservation, FloatArray, MembershipAttack, Needs, SeenRound, Sees
 from .cosines import cosine, steps
-from .update_cosine import check_sees
+from .update_cosine import check_candidates, check_sees
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class ClientCosine:
+class ClientCosine(MembershipAttack):
     """Mean over rounds of the cosine of a client's reference update with what was seen, less what all have in common.
 
     The adversary has data of each candidate client, and wants to know whether the client is of the population. Its
@@ -30,10 +31,11 @@ class ClientCosine:
 
     def __post_init__(self) -> None:
         check_sees("client_cosine", self.sees)
+        check_candidates("client_cosine", self.candidates)
 
     @property
     def needs(self) -> Needs:
-        return Needs(level="client", sees=cast(Sees, self.sees), shadows=0)
+        return Needs(level="client", sees=cast(Sees, self.sees), shadows=0, candidates=self.candidates)
 
     def scores(self, seen: FederatedObservation) -> FloatArray:
         rounds = [self._round(seen, round_, step) for round_, step in steps(seen.rounds, seen.final)]

@@ -1,22 +1,23 @@
 """The likelihood ratio attack (Carlini et al. 2022, "Membership Inference Attacks From First Principles")."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 from scipy import stats
 
 from fedpriv.errors import ConfigError
 
-from ..observation import BoolArray, FloatArray, Needs, ShadowObservation
+from ..observation import BoolArray, FloatArray, MembershipAttack, Needs, ShadowObservation
 
 Variance = Literal["fixed", "per_example"]
 _LEAST_LOSS = 1e-16  # a loss of 0 is confidence without end
 _LEAST_VARIANCE = 1e-12
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class LiraOnline:
+class LiraOnline(MembershipAttack):
     """Log ratio of the confidence's densities among shadows with and without the example (section IV, algorithm 1).
 
     Args:
@@ -34,7 +35,7 @@ class LiraOnline:
 
     @property
     def needs(self) -> Needs:
-        return Needs(level="example", sees="final_model", shadows=self.shadows)
+        return Needs(level="example", sees="final_model", shadows=self.shadows, candidates=None)
 
     def scores(self, seen: ShadowObservation) -> FloatArray:
         observed, confidence = logit_confidence(seen.losses), logit_confidence(seen.shadow_losses)
@@ -43,8 +44,9 @@ class LiraOnline:
         return with_it.log_density(observed) - without.log_density(observed)
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class LiraOffline:
+class LiraOffline(MembershipAttack):
     """How far above the confidence of shadows without the example the model's lies (section IV-C, equation 4).
 
     The score is the log of one minus the one-sided p-value, kept precise in its upper tail.
@@ -62,7 +64,7 @@ class LiraOffline:
 
     @property
     def needs(self) -> Needs:
-        return Needs(level="example", sees="final_model", shadows=self.shadows)
+        return Needs(level="example", sees="final_model", shadows=self.shadows, candidates=None)
 
     def scores(self, seen: ShadowObservation) -> FloatArray:
         without = _Normal.of(logit_confidence(seen.shadow_losses), ~seen.shadow_members, variance=self.variance)

@@ -1,16 +1,19 @@
 """How the loss falls over the sequence of global models."""
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
 from fedpriv.errors import FedprivError
 
-from ..observation import FederatedObservation, FloatArray, Needs
+from ..observation import FederatedObservation, FloatArray, MembershipAttack, Needs
+from .update_cosine import check_candidates
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class LossDrop:
+class LossDrop(MembershipAttack):
     """A member's loss falls when the client that holds it takes part, and less when it does not.
 
     The score is the mean drop of the candidate's loss over rounds with its holder, less the mean drop over rounds
@@ -23,9 +26,12 @@ class LossDrop:
 
     candidates: int
 
+    def __post_init__(self) -> None:
+        check_candidates("loss_drop", self.candidates)
+
     @property
     def needs(self) -> Needs:
-        return Needs(level="example", sees="global_models", shadows=0)
+        return Needs(level="example", sees="global_models", shadows=0, candidates=self.candidates)
 
     def scores(self, seen: FederatedObservation) -> FloatArray:
         if seen.holders is None:

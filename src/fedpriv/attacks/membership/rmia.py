@@ -1,17 +1,19 @@
 """The robust membership inference attack."""
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
 from fedpriv.errors import ConfigError
 
-from ..observation import FloatArray, Needs, ShadowObservation
+from ..observation import FloatArray, MembershipAttack, Needs, ShadowObservation
 from .lira import check_shadows
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class Rmia:
+class Rmia(MembershipAttack):
     """Share of the population that the candidate dominates (Zarifzadeh et al. 2024, "Low-Cost High-Power Membership
     Inference Attacks", equations 2 to 4).
 
@@ -38,7 +40,7 @@ class Rmia:
 
     @property
     def needs(self) -> Needs:
-        return Needs(level="example", sees="final_model", shadows=self.shadows)
+        return Needs(level="example", sees="final_model", shadows=self.shadows, candidates=None)
 
     def scores(self, seen: ShadowObservation) -> FloatArray:
         ratios = self._ratios(seen)

@@ -1,21 +1,22 @@
 """Whether an update points where the example would have pulled it."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, final
 
 import numpy as np
 import torch
 
 from fedpriv.errors import ConfigError, FedprivError
 
-from ..observation import FederatedObservation, FloatArray, Needs, SeenRound, Sees
+from ..observation import FederatedObservation, FloatArray, MembershipAttack, Needs, SeenRound, Sees
 from .cosines import cosine, steps
 
 SEES = ("updates", "sums", "global_models")
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
-class UpdateCosine:
+class UpdateCosine(MembershipAttack):
     """Mean cosine of the example's own descent direction with its holder's updates (Li, Li and Ribeiro 2023,
     "Effective passive membership inference attacks in federated learning against overparameterized models", section 3).
 
@@ -31,10 +32,11 @@ class UpdateCosine:
 
     def __post_init__(self) -> None:
         check_sees("update_cosine", self.sees)
+        check_candidates("update_cosine", self.candidates)
 
     @property
     def needs(self) -> Needs:
-        return Needs(level="example", sees=cast(Sees, self.sees), shadows=0)
+        return Needs(level="example", sees=cast(Sees, self.sees), shadows=0, candidates=self.candidates)
 
     def scores(self, seen: FederatedObservation) -> FloatArray:
         if seen.holders is None:
@@ -63,3 +65,8 @@ class UpdateCosine:
 def check_sees(attack: str, sees: str) -> None:
     if sees not in SEES:
         raise ConfigError(f"attack.{attack}.sees={sees} is unknown; use one of {', '.join(SEES)}.")
+
+
+def check_candidates(attack: str, candidates: int) -> None:
+    if candidates < 2:
+        raise ConfigError(f"attack.{attack}.candidates={candidates} must be at least 2: half of them are members.")
