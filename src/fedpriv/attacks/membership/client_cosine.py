@@ -14,7 +14,7 @@ from .update_cosine import check_candidates, check_sees
 @final
 @dataclass(frozen=True, kw_only=True)
 class ClientCosine(MembershipAttack):
-    """Mean over rounds of the cosine of a client's reference update with what was seen, less what all have in common.
+    """Mean over rounds of the cosine of a client's reference update with what was seen, beside what all have in common.
 
     The adversary has data of each candidate client, and wants to know whether the client is of the population. Its
     reference update is the descent direction of that data at the round's global model, less the candidates' mean;
@@ -44,8 +44,9 @@ class ClientCosine(MembershipAttack):
 
     def _round(self, seen: FederatedObservation, round_: SeenRound, step: torch.Tensor) -> FloatArray:
         references = -torch.stack([g.double() for g in seen.candidates.gradients(round_.parameters)])
-        references -= references.mean(dim=0)
-        directions = self._directions(round_, step)
+        common = references.mean(dim=0)
+        references -= common
+        directions = [_without(direction, common) for direction in self._directions(round_, step)]
         best = [max((cosine(d, r) for d in directions), default=0.0) for r in references]
         return np.asarray(best, dtype=np.float64)
 
@@ -59,3 +60,9 @@ class ClientCosine(MembershipAttack):
             return updates
         mean = torch.stack(updates).mean(dim=0)
         return [update - mean for update in updates]
+
+
+def _without(direction: torch.Tensor, common: torch.Tensor) -> torch.Tensor:
+    """Less its part along what all have in common."""
+    length = float(common @ common)
+    return direction - common * (float(direction @ common) / length) if length > 0 else direction
