@@ -616,6 +616,7 @@ keys that every run has, with their defaults; a preset sets its own, a choice ad
   model.init=FILE model.trainable=[PATTERN,...] model.lora_rank model.lora_alpha=rank model.lora_layers=['*']
   strategy.weighting=examples|uniform strategy.personal=[PATTERN,...] strategy.flower strategy.client_app strategy.mods
   federation.dropout=0 clients_per_node=any evaluation.every=1 evaluation.clients=true fix_model=false
+  attack (by name; docs/attacks.md)
   seeds.data seeds.sampling seeds.model seeds.noise (secret: drawn from the system, deleted at the end)
 """
 

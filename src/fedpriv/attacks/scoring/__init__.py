@@ -3,5 +3,6 @@
 from .intervals import auc_interval, share_interval
 from .roc import Roc, auc, roc
 from .score import Rate, Score, score
+from .words import in_words
 
-__all__ = ["Rate", "Roc", "Score", "auc", "auc_interval", "roc", "score", "share_interval"]
+__all__ = ["Rate", "Roc", "Score", "auc", "auc_interval", "in_words", "roc", "score", "share_interval"]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fedpriv import __version__
 from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
-from fedpriv.attacks.scoring import score
+from fedpriv.attacks.scoring import in_words, score
 from fedpriv.config import load
 from fedpriv.errors import ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
@@ -80,19 +80,6 @@ def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: T
             folder.write_run_json(record)
             tell(in_words(name, found))
         return record
-
-
-def in_words(name: str, found: Mapping[str, Any]) -> str:
-    """A result in a line."""
-    low, high = found["auc_interval"]
-    told = [f"{name}: AUC {found['auc']:.3f} [{low:.3f}, {high:.3f}]"]
-    for key, rate in (("tpr_at_1pct_fpr", "1 %"), ("tpr_at_0_1pct_fpr", "0.1 %")):
-        if found[key] is not None:
-            low, high = found[f"{key}_interval"]
-            told.append(f"TPR at {rate} FPR {found[key]:.4f} [{low:.4f}, {high:.4f}]")
-        else:
-            told.append(f"TPR at {rate} FPR not measurable")
-    return f"{', '.join(told)}; {found['members']} members, {found['non_members']} non-members"
 
 
 class _Scene:

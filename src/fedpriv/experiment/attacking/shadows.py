@@ -152,7 +152,8 @@ def train_again_on(experiment: Experiment, *, rounds: int, noise_multipliers: np
     Its noise is that of ``noise_multipliers``, with the experiment's own coins; it must not share them with a run.
     """
     streams = experiment.streams(None)
-    mechanism = experiment.privacy.mechanism(noise_multipliers, streams)
+    retirement = experiment.privacy.retirement(noise_multipliers, streams, paid=(), since=0, attempt=0)
+    mechanism = experiment.privacy.mechanism(noise_multipliers, streams, retirement)
     model = experiment.new_model()
     layout = experiment.layout(model)
     state = ServerState(
@@ -172,7 +173,7 @@ def train_again_on(experiment: Experiment, *, rounds: int, noise_multipliers: np
     else:
         algorithm = FederatedAveraging(
             layout=layout,
-            sampler=experiment.sampler(streams),
+            sampler=experiment.privacy.sampler(streams, retirement),
             mechanism=mechanism,
             client_sizes=experiment.data.client_sizes,
             weights=experiment.client_weights,
