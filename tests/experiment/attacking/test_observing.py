@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fedpriv.errors import ConfigError
 from fedpriv.experiment import attack_run
+from fedpriv.experiment.attacking.watching import SeenRounds
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.tracking import Callback
 
@@ -148,9 +150,30 @@ def test_a_stopped_run_is_watched_on(run_digits, tmp_path):
     assert RunFolder(stopped.folder).read_run_json().extra["attacks"] == whole.record.extra["attacks"]
 
 
+@pytest.mark.slow
 def test_several_workers_see_the_same(run_digits, tmp_path):
     own = ("rounds=1", "privacy=none", WATCHING, *FEW)
     one = run_digits(*own, "workers=1", output_dir=tmp_path / "one")
     two = run_digits(*own, "workers=2", output_dir=tmp_path / "two")
     assert one.record.extra["attacks"] == two.record.extra["attacks"]
     assert np.isfinite(one.record.extra["attacks"]["loss_drop"]["auc"])
+
+
+@pytest.mark.parametrize("privacy", ["none", "central_adaptive"])
+def test_notes_are_of_those_who_answered_and_add_up(run_digits, tmp_path, privacy):
+    own = ["rounds=2", f"privacy={privacy}", "federation.dropout=0.5", "attack=update_cosine", *FEW[:1]]
+    own += ["privacy.epsilon=8"] * (privacy != "none")
+    notes = {}
+    for sees in ("updates", "sums"):
+        ran = run_digits(*own, f"attack.update_cosine.sees={sees}", output_dir=tmp_path / sees)
+        notes[sees] = SeenRounds(ran.folder, attack="update_cosine", sees=sees, last_round=2)
+    answered = []
+    for alone, together in zip(notes["updates"], notes["sums"], strict=True):
+        assert alone.total is None
+        assert together.updates is None
+        assert set(alone.updates) <= set(alone.cohort.tolist())
+        answered.append(len(alone.updates))
+        added = torch.stack(list(alone.updates.values())).double().sum(dim=0)
+        assert torch.allclose(added, together.total.double(), rtol=1e-4, atol=1e-4)
+        assert (alone.parameters == together.parameters).all()
+    assert 0 < min(answered) < 10

@@ -14,7 +14,6 @@ import numpy as np
 from safetensors.torch import load_file
 from torch import nn
 
-from fedpriv.config_schema import SeedsConfig
 from fedpriv.data import ClientIndex, FederatedData
 from fedpriv.errors import FedprivError
 from fedpriv.experiment.assembly import Experiment
@@ -128,7 +127,9 @@ class Shadows:
             holdout=None,
         )
         seed = int(self.streams.rng("shadow seeds", shadow).integers(2**62))
-        config = replace(self.experiment.config, seed=seed, seeds=SeedsConfig(), workers=1)
+        run = self.experiment.config
+        seeds = replace(run.seeds, data=None, sampling=None, model=None, noise=None)
+        config = replace(run, seed=seed, seeds=seeds, workers=1)
         return Experiment(config=config, data=data)
 
     def _file(self, shadow: int) -> Path:
