@@ -187,3 +187,9 @@ def test_the_architecture_page_names_every_room():
 def test_every_mechanism_has_its_page():
     pages = {page.stem for page in (ROOT / "docs" / "mechanisms").glob("*.md")}
     assert pages == CHOICES["privacy"]
+
+
+def test_every_attack_is_on_a_page_of_its_own_or_of_its_paper():
+    text = "".join(page.read_text() for page in sorted((ROOT / "docs" / "attacks").glob("*.md")))
+    headings = set(re.findall(r"attack=(\w+)", "\n".join(re.findall(r"^# (.*)$", text, flags=re.MULTILINE))))
+    assert headings >= CHOICES["attack"] - {"none"}

@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "training": BELOW_TRAINING,
     "federation": BELOW_FEDERATION,
     "runtimes": BELOW_RUNTIMES,
-    "attacks": BELOW_RUNTIMES,
+    "attacks": BELOW_FEDERATION,
     "conformance": BELOW_RUNTIMES | {"runtimes", "records", "targets"},
     "evaluation": BELOW_FEDERATION,
     "records": BASICS,

@@ -82,6 +82,15 @@ examples:
   fedpriv report outputs/digits_sweep -o report.html --tables=tables --figures=figures
 """
 
+_ATTACK_EXAMPLES = """\
+examples:
+  fedpriv attack RUN attack=loss_threshold                     the final model as a black box
+  fedpriv attack RUN attack=[lira_online,rmia] workers=2       with shadow models: the same experiment on other draws
+  fedpriv attack RUN attack=lira_online attack.lira_online.shadows=64 attack.lira_online.variance=per_example
+  fedpriv attack RUN                                           those of the run's own config
+What watches rounds (update_cosine, loss_drop, client_cosine) is asked for before: fedpriv run ... attack=update_cosine
+"""
+
 _CONFORMANCE_EXAMPLES = """\
 examples:
   fedpriv conformance fedpriv.privacy.mechanisms:CentralGaussian clipping_norm=0.7 sampling=poisson cohort=20
@@ -171,6 +180,25 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     with closing(TerminalReporter()) as reporter:
         experiment.resume(_run_folder(arguments.run), reporter=reporter)
+    return 0
+
+
+def _attack(arguments: argparse.Namespace) -> int:
+    from fedpriv.config import compose
+
+    for word in arguments.overrides:
+        if word.lstrip("+~").partition("=")[0].split(".")[0] not in ("attack", "workers"):
+            raise InputError(f"{word}: the run is what it is; only attack, its keys and workers are chosen here.")
+    config = compose(arguments.overrides, config_dir=arguments.config_dir)
+    _prepare()
+    from fedpriv.experiment import attack_run
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+
+    record = attack_run(_run_folder(arguments.run), config.attack, workers=config.workers, tell=tell)
+    if arguments.json:
+        print(json.dumps(record.extra["attacks"], indent=2))
     return 0
 
 
@@ -431,8 +459,17 @@ def _parser() -> argparse.ArgumentParser:
         "train a finished run again from its folder alone: 0 every file is the same, 1 differs, 2 cannot be replayed",
     )
     replay.add_argument("--keep", type=_path, metavar="DIR", help="leave the replay in DIR/name/run id")
-    for command in (resume, show, verify, replay):
+    attack = _command(
+        commands,
+        "attack",
+        _attack,
+        "what an adversary gets of a finished run: membership inference, beside what is claimed",
+        epilog=lambda: _ATTACK_EXAMPLES,
+    )
+    attack.add_argument("--json", action="store_true", help="all attacks of the run as one object on stdout")
+    for command in (resume, show, verify, replay, attack):
         command.add_argument("run", type=_path, metavar="RUN", help="the run's folder")
+    _takes_overrides(attack)
     report = _command(
         commands,
         "report",
@@ -579,6 +616,7 @@ keys that every run has, with their defaults; a preset sets its own, a choice ad
   model.init=FILE model.trainable=[PATTERN,...] model.lora_rank model.lora_alpha=rank model.lora_layers=['*']
   strategy.weighting=examples|uniform strategy.personal=[PATTERN,...] strategy.flower strategy.client_app strategy.mods
   federation.dropout=0 clients_per_node=any evaluation.every=1 evaluation.clients=true fix_model=false
+  attack (by name; docs/attacks.md)
   seeds.data seeds.sampling seeds.model seeds.noise (secret: drawn from the system, deleted at the end)
 """
 

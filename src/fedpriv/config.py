@@ -19,7 +19,7 @@ __all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load
 
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.
-_NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking")
+_NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking", "attack")
 _NOT_HASHED_IF_EMPTY = ("group_norms", "client_budgets")  # of privacy: runs that do without keep their ids
 
 

@@ -75,6 +75,7 @@ def check(config: Config, *, chosen: Sequence[str]) -> Config:
     _check_strategy(config)
     _check_model(config.model)
     _check_tracking(config.tracking)
+    _check_attack(config.attack)
     config.output_dir = str(Path(config.output_dir).expanduser())
     return config
 
@@ -358,6 +359,17 @@ def _check_tracking(tracking: dict[str, Any]) -> None:
         number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
         if not number:
             raise ConfigError(f"tracking.{name}.timeout={timeout} must be a positive number of seconds.")
+
+
+def _check_attack(attack: dict[str, Any]) -> None:
+    """Drops what was taken out; building it checks its arguments."""
+    for name in [name for name, spec in attack.items() if spec is None]:
+        del attack[name]
+    for name, spec in attack.items():
+        if not isinstance(spec, dict):
+            raise ConfigError(
+                f"attack.{name}={spec} must be an attack: a mapping with the key _target_, or null for none."
+            )
 
 
 def _check_strategy(config: Config) -> None:

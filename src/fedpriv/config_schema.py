@@ -169,3 +169,4 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     tracking: dict[str, Any] = field(default_factory=dict)  # name -> a callback's _target_, arguments and timeout
+    attack: dict[str, Any] = field(default_factory=dict)  # name -> an attack's _target_ and arguments

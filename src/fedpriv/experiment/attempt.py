@@ -20,6 +20,7 @@ from fedpriv.config import dump
 from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, by_size, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking import Watch
 from fedpriv.experiment.elsewhere import Elsewhere, make_app_alike
 from fedpriv.experiment.inequality import inequality
 from fedpriv.experiment.nodes import make_app
@@ -59,6 +60,7 @@ class Attempt:
 
     Args:
         grid: nodes that somebody else runs; None for nodes in this process and its workers.
+        watch: takes notes of the rounds, for attacks on them; None: nobody does.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Attempt:
         start: Start,
         noise_multipliers: np.ndarray,
         noise_key: bytes | None,
+        watch: Watch | None,
     ) -> None:
         self.experiment, self.folder, self.reporter, self.grid = experiment, folder, reporter, grid
         self.start, self.noise_multipliers = start, noise_multipliers
@@ -85,6 +88,7 @@ class Attempt:
             "own code": experiment.own_code,
             "nodes": "in this process" if grid is None else "elsewhere",
         }
+        self.watch = watch
         self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
         self.tested_model = in_channels_last(self.model, experiment.data.sample(2).to(experiment.device))
@@ -330,6 +334,8 @@ class Attempt:
         if self.last_round < 1:
             raise self._exhausted()
         anew = self.start.tensors is None
+        if self.watch is not None:
+            self.watch.begin(rounds_done=self.start.round)
         write_text_atomic(self.folder.config, dump(self.experiment.config))
         self.recorder.write()
         self.recorder.withdraw()
@@ -379,8 +385,8 @@ class Attempt:
             chunk_size=self.experiment.tuning.chunk_size,
             clients_per_node=self.experiment.config.clients_per_node,
             permit=self._permit,
-            observers=(),
-            each=False,
+            observers=() if self.watch is None else (self.watch.observer(self.layout),),
+            each=self.watch is not None and self.watch.each,
         )
 
     def _workers_started(self, pids: list[int]) -> None:

@@ -11,6 +11,7 @@ from fedpriv.accounting.claims import noise_by_clients
 from fedpriv.config import Config, load
 from fedpriv.errors import BudgetExhaustedError, ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking import Attacks, Watch, attack_run, conduct
 from fedpriv.experiment.attempt import Attempt
 from fedpriv.experiment.recovery import Start, latest_mark
 from fedpriv.experiment.trackers import told
@@ -47,13 +48,15 @@ def run(config: Config, *, reporter: Callback, grid: Grid | None = None) -> RunR
             "seeds.noise=secret draws a key that never leaves this process, but with "
             f"privacy={config.privacy.mechanism} the nodes draw noise: leave seeds.noise out here."
         )
+    attacks = _attacks(experiment)
     reporter = told(experiment, reporter)
     folder = RunFolder(Path(config.output_dir) / config.name / experiment.run_id())
     if not config.force and folder.run_json.exists():
         record = folder.read_run_json()
         if record.is_done:
-            return _report_done(folder, record, reporter)
-    return _train(experiment, folder, reporter, force=config.force, grid=grid)
+            return _attacked(attacks, folder, _report_done(folder, record, reporter), reporter)
+    record = _train(experiment, folder, reporter, force=config.force, grid=grid, attacks=attacks)
+    return _attacked(attacks, folder, record, reporter)
 
 
 def resume(path: Path, *, reporter: Callback) -> RunRecord:
@@ -66,19 +69,39 @@ def resume(path: Path, *, reporter: Callback) -> RunRecord:
     folder = RunFolder(path)
     record = folder.read_run_json()
     if record.is_done:
-        return _report_done(folder, record, reporter)
+        record = _report_done(folder, record, reporter)
+        config = load(folder.config)
+        if config.attack.keys() <= record.extra.get("attacks", {}).keys():
+            return record
+        return attack_run(path, config.attack, workers=config.workers, tell=reporter.noted)
     experiment = Experiment.assemble(load(folder.config))
     if experiment.run_id(version=record.packages.get("fedpriv", __version__)) != record.run_id:
         raise DamagedRunError(
             f"{path}: config or data are no longer those that run {record.run_id} was started with. Restore them, or "
             "start a new run with `fedpriv run`."
         )
-    return _train(experiment, folder, told(experiment, reporter), force=False, grid=None)
+    attacks, reporter = _attacks(experiment), told(experiment, reporter)
+    record = _train(experiment, folder, reporter, force=False, grid=None, attacks=attacks)
+    return _attacked(attacks, folder, record, reporter)
 
 
 def train_again(experiment: Experiment, path: Path, *, reporter: Callback) -> RunRecord:
-    """Train into the new folder ``path``, whatever the config says of ``output_dir`` and ``force``."""
-    return _train(experiment, RunFolder(path), reporter, force=False, grid=None)
+    """Train into the new folder ``path``, whatever the config says of ``output_dir``, ``force`` and ``attack``."""
+    return _train(experiment, RunFolder(path), reporter, force=False, grid=None, attacks=None)
+
+
+def _attacks(experiment: Experiment) -> Attacks:
+    """Those of the config, checked."""
+    attacks = Attacks(experiment=experiment, specs=experiment.config.attack)
+    attacks.check()
+    return attacks
+
+
+def _attacked(attacks: Attacks, folder: RunFolder, record: RunRecord, reporter: Callback) -> RunRecord:
+    """The finished run with what its attacks came to."""
+    if not attacks.by_name or not record.is_done:
+        return record
+    return conduct(attacks, folder, workers=attacks.experiment.config.workers, tell=reporter.noted)
 
 
 def _report_done(folder: RunFolder, record: RunRecord, reporter: Callback) -> RunRecord:
@@ -88,7 +111,13 @@ def _report_done(folder: RunFolder, record: RunRecord, reporter: Callback) -> Ru
 
 
 def _train(
-    experiment: Experiment, folder: RunFolder, reporter: Callback, *, force: bool, grid: Grid | None
+    experiment: Experiment,
+    folder: RunFolder,
+    reporter: Callback,
+    *,
+    force: bool,
+    grid: Grid | None,
+    attacks: Attacks | None,
 ) -> RunRecord:
     if grid is None:
         start_early(experiment.pool_kind)
@@ -129,12 +158,18 @@ def _train(
                 start=start,
                 noise_multipliers=experiment.privacy.noise_multipliers() if noise is None else noise,
                 noise_key=_noise_key(experiment, folder, resuming=start.tensors is not None),
+                watch=_watch(attacks, folder),
             )
             return attempt.execute()
         except BudgetExhaustedError:
             if not had_noise_key:  # it protects nothing
                 destroy_noise_key(folder.noise_key)
             raise
+
+
+def _watch(attacks: Attacks | None, folder: RunFolder) -> Watch | None:
+    watched = None if attacks is None else attacks.watched
+    return None if watched is None else Watch(watched, folder.path)
 
 
 def _load(load: Callable[[], _T], *, force: bool) -> _T | None:

@@ -9,6 +9,7 @@ from .client_app import make_client_app
 from .messages import DROPPED, FAILED, REPLIED, EvaluateReply, EvaluateTask, TrainReply, TrainTask
 from .node import Node
 from .one_experiment import NamingGrid, OneExperimentApp
+from .passive_server import PassiveServer, ReadRound
 from .server_app import Algorithm, make_server_app
 from .server_optimizer import ServerOptimizer
 from .server_rules import FedNovaServerRule, PlainServerRule, ScaffoldServerRule, ServerRule
@@ -34,7 +35,9 @@ __all__ = [
     "Node",
     "Observer",
     "OneExperimentApp",
+    "PassiveServer",
     "PlainServerRule",
+    "ReadRound",
     "RoundOutcome",
     "ScaffoldServerRule",
     "ServerApp",

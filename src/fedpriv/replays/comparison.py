@@ -13,7 +13,7 @@ from fedpriv.records.run_folder import RunFolder
 from fedpriv.replays.content import ABSENT, content_of_table, content_of_tensors, first_cell, first_entry
 from fedpriv.replays.decisions import decisions, was_interrupted
 
-# All that is not compared. Nothing else of a run tells of a clock or of processes.
+# All that is not compared. Nothing else of a run tells of a clock or of processes; attacks change nothing in it.
 LEFT_OUT: Mapping[str, tuple[str, ...]] = {
     "run.json": (
         "seconds",
@@ -21,6 +21,7 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {
         "execution.resumed_from",
         "execution.worker_pids",
         "execution.attempts",
+        "attacks",
     ),
     "rounds.parquet": ("seconds", "seconds_testing"),
     "checkpoint": ("seconds", "environment"),

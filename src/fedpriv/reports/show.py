@@ -80,12 +80,24 @@ def show(path: Path) -> None:
     rounds = read_table(path, "rounds").to_pylist()
     if rounds:
         console.print(_rounds_table(rounds, headline_metric=_headline_metric(record)))
+    for line in _attacks(record):
+        console.print(escape(line), soft_wrap=True)
     for stated in record.guarantees:
         console.print(_guarantee_table(stated))
         if matrix := stated.get("threat_matrix"):
             console.print(_threat_table(matrix))
         console.print()
         console.print(escape(in_words(stated)), soft_wrap=True)
+
+
+def _attacks(record: RunRecord) -> Iterator[str]:
+    found = {name: one for name, one in record.extra.get("attacks", {}).items() if "auc" in one}
+    if found:
+        from fedpriv.attacks.scoring import in_words  # imports torch
+
+        yield "Attacks (diagnostics: what these adversaries got, not what others may)"
+        yield from (f"  {in_words(name, one)}" for name, one in found.items())
+        yield ""
 
 
 def _rounds_table(rounds: list[Mapping[str, Any]], *, headline_metric: str) -> Table:

@@ -11,7 +11,9 @@ from .statistics import Interval, mean_interval
 
 PURPOSES = ("data", "sampling", "model", "noise")
 # What may differ between two runs of one result.
-WITHOUT_EFFECT = frozenset(("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking"))
+WITHOUT_EFFECT = frozenset(
+    ("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking", "attack")
+)
 _SEEDS = frozenset(("seed", "seeds"))
 SOLVED_BY = ("privacy.", "training.", "tuning.", "strategy.")
 """Keys of how a problem is solved."""

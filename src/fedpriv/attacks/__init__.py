@@ -1,0 +1,25 @@
+"""Attacks: what an adversary who sees an observation, and nothing else, makes of it; the truth joins in scoring."""
+
+from .observation import (
+    CandidateModel,
+    FederatedObservation,
+    Level,
+    MembershipAttack,
+    ModelObservation,
+    Needs,
+    SeenRound,
+    Sees,
+    ShadowObservation,
+)
+
+__all__ = [
+    "CandidateModel",
+    "FederatedObservation",
+    "Level",
+    "MembershipAttack",
+    "ModelObservation",
+    "Needs",
+    "SeenRound",
+    "Sees",
+    "ShadowObservation",
+]

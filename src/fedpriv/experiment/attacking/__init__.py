@@ -1,0 +1,7 @@
+"""From `attack` in a config to what an adversary sees of a run, and what its attacks come to."""
+
+from .choice import Attacks, Watched
+from .conduct import attack_run, conduct
+from .watching import Watch
+
+__all__ = ["Attacks", "Watch", "Watched", "attack_run", "conduct"]

@@ -1,0 +1,190 @@
+"""A finished run attacked: observations are made, attacks see them, and then the truth is told."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from fedpriv import __version__
+from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
+from fedpriv.attacks.scoring import in_words, score
+from fedpriv.config import load
+from fedpriv.errors import ConfigError, DamagedRunError
+from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.candidates import Candidates
+from fedpriv.experiment.attacking.challenge import Challenge, client_challenge, example_challenge
+from fedpriv.experiment.attacking.choice import Attacks
+from fedpriv.experiment.attacking.shadows import Shadows, Tell
+from fedpriv.experiment.attacking.watching import SeenRounds
+from fedpriv.records.atomic import strict_json, write_json_atomic, writing
+from fedpriv.records.checkpoint import load_checkpoint
+from fedpriv.records.run_folder import RunFolder
+from fedpriv.records.run_record import RunRecord
+from fedpriv.streams import Streams, seed_key
+
+CONFIDENCE = 0.95
+_PURPOSES = ("candidates", "shadow members", "shadow seeds")
+
+
+def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: int | None, tell: Tell) -> RunRecord:
+    """Attack the finished run in ``path``; what was done before, with the same settings, is not done again.
+
+    Args:
+        specs: as ``attack`` in a config; empty: those of the run's own config.
+        workers: processes that train shadow models; None: as many as pay.
+
+    Raises:
+        InputError: no finished run, or one that gives an attack no observation.
+    """
+    folder = RunFolder(path)
+    record = folder.read_run_json()
+    if not record.is_done:
+        raise ConfigError(
+            f"{path} cannot be attacked: the run is {record.status}, not finished. Go on with it first: fedpriv resume "
+            f"{path}"
+        )
+    experiment = Experiment.assemble(load(folder.config))
+    if experiment.run_id(version=record.packages.get("fedpriv", __version__)) != record.run_id:
+        raise DamagedRunError(
+            f"{path}: config or data are no longer those that run {record.run_id} was trained with. Restore them."
+        )
+    attacks = Attacks(experiment=experiment, specs=specs or experiment.config.attack)
+    if not attacks.by_name:
+        raise ConfigError("No attack is named: e.g. fedpriv attack RUN attack=loss_threshold.")
+    attacks.check()
+    return conduct(attacks, folder, workers=workers, tell=tell)
+
+
+def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: Tell) -> RunRecord:
+    """The attacks that the folder of a finished run does not have yet, one after another."""
+    with folder.acquire():
+        record = folder.read_run_json()
+        scene = _Scene(attacks.experiment, folder, record, workers=workers, tell=tell)
+        most = max((attack.needs.shadows for attack in attacks.by_name.values()), default=0)
+        for name, attack in attacks.by_name.items():
+            settings = strict_json(dict(attacks.specs[name]))
+            known = record.extra.get("attacks", {})
+            if known.get(name, {}).get("settings") == settings:
+                continue
+            found, curve = scene.result(name, attack, shadows=most)
+            found["settings"] = settings
+            with writing(folder.path):
+                scene.folder_of_results.mkdir(exist_ok=True)
+            write_json_atomic(scene.folder_of_results / f"{name}.json", {**found, "roc": curve})
+            record = replace(record, extra={**record.extra, "attacks": {**known, name: found}})
+            folder.write_run_json(record)
+            tell(in_words(name, found))
+        return record
+
+
+class _Scene:
+    """A run, and what its adversaries may have of it."""
+
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, record: RunRecord, *, workers: int | None, tell: Tell
+    ) -> None:
+        self._experiment, self._folder, self._record = experiment, folder, record
+        self._workers, self._tell = workers, tell
+        self._streams = Streams(keys=dict.fromkeys(_PURPOSES, seed_key(experiment.config.seed)))
+        self.folder_of_results = folder.path / "attacks"
+
+    def result(self, name: str, attack: MembershipAttack, *, shadows: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``run.json`` is to say, and the curve."""
+        needs = attack.needs
+        challenge = self._clients if needs.level == "client" else self._examples
+        if needs.watches:
+            if needs.candidates is not None:
+                challenge = challenge.at_most(needs.candidates, self._streams.rng("candidates", 1))
+            seen: Any = self._watched(name, attack, challenge)
+        elif needs.shadows:
+            seen = self._with_shadows(needs.shadows, train=shadows)
+        else:
+            seen = ModelObservation(losses=self._final_losses)
+        told = score(attack.scores(seen), challenge.members, confidence=CONFIDENCE)
+        found = {
+            **told.to_json(),
+            "level": needs.level,
+            "sees": needs.sees,
+            "shadows": needs.shadows,
+            "non_members_from": challenge.others or "held_out_clients",
+        }
+        return found, told.curve_to_json()
+
+    # -- observations --------------------------------------------------------------------------------------
+
+    def _with_shadows(self, count: int, *, train: int) -> ShadowObservation:
+        shadows = self._shadows
+        shadows.train(max(count, train), workers=self._workers, tell=self._tell)
+        population = self._population
+        return ShadowObservation(
+            losses=self._final_losses,
+            shadow_losses=shadows.losses(self._candidates, count),
+            shadow_members=np.stack([shadows.members(shadow) for shadow in range(count)]),
+            population_losses=None if population is None else population.losses_of(self._final_state),
+            shadow_population_losses=None if population is None else shadows.losses(population, count),
+        )
+
+    def _watched(self, name: str, attack: MembershipAttack, challenge: Challenge) -> FederatedObservation:
+        model = self._experiment.new_model()
+        layout = self._experiment.layout(model)
+        return FederatedObservation(
+            rounds=SeenRounds(self._folder.path, attack=name, sees=attack.needs.sees, last_round=self._record.rounds),
+            final=layout.flatten(self._final_state),
+            candidates=Candidates(self._experiment, challenge.data, challenge.groups),
+            holders=None if attack.needs.level == "client" else challenge.holders,
+        )
+
+    # -- what they are made of -----------------------------------------------------------------------------
+
+    @cached_property
+    def _examples(self) -> Challenge:
+        return example_challenge(self._experiment.data, self._streams.rng("candidates"))
+
+    @cached_property
+    def _clients(self) -> Challenge:
+        return client_challenge(self._experiment.data, self._streams.rng("candidates"))
+
+    @cached_property
+    def _candidates(self) -> Candidates:
+        return Candidates(self._experiment, self._examples.data, self._examples.groups)
+
+    @cached_property
+    def _population(self) -> Candidates | None:
+        """The server's test examples, where they are not candidates themselves."""
+        data = self._experiment.data
+        if self._examples.others == "test":
+            return None
+        of_test = replace(data, train=data.test)
+        return Candidates(self._experiment, of_test, list(np.arange(len(data.test))[:, None]))
+
+    @cached_property
+    def _final_state(self) -> dict[str, torch.Tensor]:
+        try:
+            return load_file(self._folder.model)
+        except Exception as error:
+            raise DamagedRunError(f"{self._folder.model} cannot be read. Restore it from a copy.") from error
+
+    @cached_property
+    def _final_losses(self) -> np.ndarray:
+        return self._candidates.losses_of(self._final_state)
+
+    @cached_property
+    def _shadows(self) -> Shadows:
+        checkpoint = load_checkpoint(self._folder.checkpoint)
+        if checkpoint is None:
+            noise = self._experiment.privacy.noise_multipliers()
+        else:
+            noise = checkpoint.tensors["plan/noise_multipliers"].numpy()
+        return Shadows(
+            experiment=self._experiment,
+            challenge=self._examples,
+            rounds=self._record.rounds,
+            noise_multipliers=noise,
+            streams=self._streams,
+            folder=self.folder_of_results / "shadows",
+        )
