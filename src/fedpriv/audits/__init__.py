@@ -1,0 +1,1 @@
+"""Audits: canaries that a run trains on, and what guessing them right says of its epsilon."""
