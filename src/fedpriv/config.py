@@ -161,6 +161,8 @@ def run_id(
     hashed = {key: value for key, value in asdict(config).items() if key not in _NOT_HASHED}
     empty = [key for key in _NOT_HASHED_IF_EMPTY if not hashed["privacy"][key]]
     hashed["privacy"] = {key: value for key, value in hashed["privacy"].items() if key not in empty}
+    if not hashed["audit"]:
+        del hashed["audit"]
     text = json.dumps([hashed, code, data_fingerprint, tuning, version], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -22,6 +22,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "threads": (1, 256),
 }
 _LARGEST_EPSILON = 1e4
+_MOST_CANARIES = 100_000
 _TRACKER_SECONDS = 60.0
 # Keys of a mechanism; presets may carry them along when another mechanism is chosen, a person may not.
 _MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
@@ -76,6 +77,7 @@ def check(config: Config, *, chosen: Sequence[str]) -> Config:
     _check_model(config.model)
     _check_tracking(config.tracking)
     _check_attack(config.attack)
+    _check_audit(config.audit)
     config.output_dir = str(Path(config.output_dir).expanduser())
     return config
 
@@ -359,6 +361,23 @@ def _check_tracking(tracking: dict[str, Any]) -> None:
         number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < math.inf
         if not number:
             raise ConfigError(f"tracking.{name}.timeout={timeout} must be a positive number of seconds.")
+
+
+def _check_audit(audit: dict[str, Any]) -> None:
+    if not audit:
+        return
+    keys = ("kind", "canaries", "guesses", "bound", "confidence")
+    if set(audit) != set(keys):
+        raise ConfigError(f"audit has the keys {', '.join(keys)}, not {', '.join(map(str, audit))}: choose audit=NAME.")
+    _one_of("audit.kind", str(audit["kind"]), ("client",))
+    _one_of("audit.bound", str(audit["bound"]), ("one_run", "f_dp"))
+    canaries, guesses, confidence = audit["canaries"], audit["guesses"], audit["confidence"]
+    if not _is_whole(canaries) or not 2 <= canaries <= _MOST_CANARIES:
+        raise ConfigError(f"audit.canaries={canaries} must be a whole number from 2 to {_MOST_CANARIES}.")
+    if guesses is not None and (not _is_whole(guesses) or not 2 <= guesses <= canaries):
+        raise ConfigError(f"audit.guesses={guesses} must be a whole number from 2 to {canaries} (canaries), or null.")
+    if not _is_number(confidence) or not 0.5 <= confidence < 1:
+        raise ConfigError(f"audit.confidence={confidence} must be in [0.5, 1).")
 
 
 def _check_attack(attack: dict[str, Any]) -> None:

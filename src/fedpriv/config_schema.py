@@ -170,3 +170,4 @@ class Config:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     tracking: dict[str, Any] = field(default_factory=dict)  # name -> a callback's _target_, arguments and timeout
     attack: dict[str, Any] = field(default_factory=dict)  # name -> an attack's _target_ and arguments
+    audit: dict[str, Any] = field(default_factory=dict)  # kind, canaries, guesses, bound, confidence

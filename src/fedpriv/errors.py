@@ -55,6 +55,10 @@ class BudgetExhaustedError(FedprivError):
     exit_code = 3
 
 
+class AuditError(FedprivError):
+    """A run's canaries show more than its claim allows."""
+
+
 class InterruptedRunError(FedprivError):
     """The user stopped the run; its folder can be resumed."""
 

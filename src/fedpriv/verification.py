@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedpriv.accounting.claims import CLAIMS
-from fedpriv.accounting.guarantee import Guarantee, state_guarantee
+from fedpriv.accounting.guarantee import EVIDENCE, Guarantee, state_guarantee
 from fedpriv.accounting.ledger import LedgerTables, ReleaseEntry
 from fedpriv.accounting.printed import upwards
 from fedpriv.accounting.statement import markdown, whole_statement
@@ -19,6 +19,9 @@ from fedpriv.records.atomic import strict_json
 from fedpriv.records.hashchain import ChainMismatchError, read_chain
 from fedpriv.records.run_folder import RunFolder
 from fedpriv.records.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from fedpriv.audits.finding import Finding
 
 _TOLERANCE = 1e-6  # relative; the same accountant on the same numbers
 _MEND = "Restore it from a copy, or run again with force=true."
@@ -66,22 +69,53 @@ def verify(path: Path) -> Verdict:
     entries = list(LedgerTables().entries(lines))
     try:
         terms = [Terms.from_json(about) for about in starts[-1]["terms"]]
-        earned = tuple(_earned(entries, terms))
+        finding = _finding(decisions)
+        evidence = EVIDENCE if finding is None else finding.in_words
+        earned = tuple(_earned(entries, terms, evidence=evidence))
     except (KeyError, TypeError, IndexError):
         old = "FAILS  audit.jsonl does not hold what this fedpriv states a guarantee under: another version wrote it"
         return Verdict(False, (chain, old))
     except ConfigError as error:
         return Verdict(False, (chain, f"FAILS  the guarantee cannot be recomputed: {error}"))
-    wrong = [*_unpaid(record, entries), *_wrong_record(record, earned), *_wrong_files(folder, record, earned, terms)]
+    wrong = [
+        *_unpaid(record, entries),
+        *_wrong_audit(record, finding, earned),
+        *_wrong_record(record, earned),
+        *_wrong_files(folder, record, earned, terms, evidence),
+    ]
     if wrong:
         return Verdict(False, (chain, *(f"FAILS  {line}" for line in wrong)))
     return Verdict(True, (chain, f"holds  {_summary(record, earned)}"), earned)
 
 
-def _earned(entries: Sequence[ReleaseEntry], terms: Sequence[Terms]) -> Iterator[Guarantee | None]:
+def _finding(decisions: Sequence[Mapping[str, Any]]) -> "Finding | None":
+    """What the last audit found, its bound computed again from the guesses."""
+    audited = [line for line in decisions if line.get("event") == "audited"]
+    if not audited:
+        return None
+    from fedpriv.audits.finding import Finding
+
+    return Finding.from_json(audited[-1])
+
+
+def _wrong_audit(record: RunRecord, finding: "Finding | None", earned: Sequence[Guarantee | None]) -> Iterator[str]:
+    """Where ``run.json`` tells of another audit, or of a claim that the audit has ruled out."""
+    if record.status != "running" and (record.audited is None) != (finding is None):
+        yield "audit: run.json and audit.jsonl do not tell of the same audit"
+    elif record.audited is not None and finding is not None and record.audited != strict_json(finding.told):
+        yield f"audit: {_differences(record.audited, strict_json(finding.told))}"
+    headline = earned[0]
+    if finding is not None and headline is not None and finding.contradicts(headline.epsilon, headline.curve):
+        yield f"audit: it contradicts the claim: {finding.in_words}"
+
+
+def _earned(
+    entries: Sequence[ReleaseEntry], terms: Sequence[Terms], *, evidence: str
+) -> Iterator[Guarantee | None]:
     """Of each unit; an entry that is about none of them belongs to the first, which refuses it."""
     others = {about.unit for about in terms[1:]}
-    yield state_guarantee([entry for entry in entries if entry.unit not in others], terms=terms[0])
+    of_first = [entry for entry in entries if entry.unit not in others]
+    yield state_guarantee(of_first, terms=terms[0], evidence=evidence)
     for about in terms[1:]:
         yield state_guarantee([entry for entry in entries if entry.unit == about.unit], terms=about)
 
@@ -129,7 +163,11 @@ def _wrong_record(record: RunRecord, earned: Sequence[Guarantee | None]) -> Iter
 
 
 def _wrong_files(
-    folder: RunFolder, record: RunRecord, earned: Sequence[Guarantee | None], terms: Sequence[Terms]
+    folder: RunFolder,
+    record: RunRecord,
+    earned: Sequence[Guarantee | None],
+    terms: Sequence[Terms],
+    evidence: str,
 ) -> Iterator[str]:
     """Where ``guarantee.json`` or ``guarantee.md`` are not what the ledger, the terms and ``run.json`` give."""
     if record.status == "running" and not folder.guarantee_json.exists():
@@ -143,7 +181,7 @@ def _wrong_files(
     if not isinstance(stated, dict):
         raise DamagedRunError(f"{folder.guarantee_json} holds no statement. {_MEND}")
     recomputed = whole_statement(
-        earned, terms=terms, provenance=record.provenance, config_sha256=_sha256(folder.config)
+        earned, terms=terms, provenance=record.provenance, config_sha256=_sha256(folder.config), evidence=evidence
     )
     if differences := _differences(stated, strict_json(recomputed)):
         yield f"guarantee.json: {differences}"

@@ -109,14 +109,14 @@ class Guarantee:
         }
 
 
-def no_claim(terms: Terms) -> dict[str, Any]:
+def no_claim(terms: Terms, *, evidence: str) -> dict[str, Any]:
     """The keys of ``Guarantee.to_json`` for a run that claims nothing: null where only a claim has a value."""
     none = terms.mechanism == "none"
     because = "No noise is added." if none else "Nothing was released with noise that bounds epsilon."
     return {
         **dict.fromkeys(field.name for field in fields(Guarantee) if field.name != "terms"),
         **terms.to_json(),
-        "evidence": EVIDENCE,
+        "evidence": evidence,
         "spent_by_budget": [],
         "not_covered": [],
         "threat_matrix": [cell.to_json() for cell in no_guarantee(because)],
@@ -151,7 +151,9 @@ def in_words(guarantee: Mapping[str, Any]) -> str:
     )
 
 
-def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarantee | None:
+def state_guarantee(
+    entries: Iterable[ReleaseEntry], *, terms: Terms, evidence: str = EVIDENCE
+) -> Guarantee | None:
     """The guarantee that a ledger earns under its terms; None where nothing was released under a mechanism, or with
     noise too small to be told from none.
 
@@ -209,7 +211,7 @@ def state_guarantee(entries: Iterable[ReleaseEntry], *, terms: Terms) -> Guarant
         if terms.client_budgets
         else (),
         simulation_only=not terms.noise_secret,
-        evidence=EVIDENCE,
+        evidence=evidence,
         not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),
         curve=curve,
         threat_matrix=_matrix(first, released, epsilon.value, accounting, terms),

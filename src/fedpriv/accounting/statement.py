@@ -39,6 +39,7 @@ def whole_statement(
     terms: Sequence[Terms],
     provenance: Mapping[str, Any],
     config_sha256: str,
+    evidence: str,
 ) -> dict[str, Any]:
     """Everything that may be said of a run's privacy, flat; ``epsilon`` is None where nothing is claimed.
 
@@ -48,9 +49,10 @@ def whole_statement(
         guarantees: of each unit, the headline's first; ``terms``: aligned with them.
         provenance: ``name``, ``run_id``, ``revision`` (hash of fedpriv's source) and ``packages`` (name -> version).
         config_sha256: of the resolved config's file.
+        evidence: what an audit found, where nothing is claimed.
     """
     claims = [
-        no_claim(about) if guarantee is None else guarantee.to_json()
+        no_claim(about, evidence=evidence) if guarantee is None else guarantee.to_json()
         for guarantee, about in zip(guarantees, terms, strict=True)
     ]
     return {

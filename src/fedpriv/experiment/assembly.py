@@ -70,7 +70,7 @@ from fedpriv.training.preflight import check_shapes
 # Purposes of the streams, by the seed that keys them.
 _PURPOSES = {
     "data": (*PURPOSES, "budgets"),
-    "sampling": ("cohort", "batches", "dropout", "training"),
+    "sampling": ("cohort", "batches", "dropout", "training", "canaries"),
     "model": ("model",),
     "noise": ("noise", "commitment", "masks"),
 }

@@ -14,13 +14,16 @@ import torch
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import EpsilonMeter
 from fedpriv.accounting.claims import noise_by_clients
+from fedpriv.accounting.guarantee import EVIDENCE
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
+from fedpriv.audits.finding import Finding
 from fedpriv.config import dump
-from fedpriv.errors import BudgetExhaustedError, FedprivError, InterruptedRunError
+from fedpriv.errors import AuditError, BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, by_size, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking import Watch
+from fedpriv.experiment.auditing import audit_of
 from fedpriv.experiment.elsewhere import Elsewhere, make_app_alike
 from fedpriv.experiment.inequality import inequality
 from fedpriv.experiment.nodes import make_app
@@ -119,6 +122,8 @@ class Attempt:
             EpsilonMeter(accounting=promise.accounting, cap=at_most.value, spent=promise.of(spent))
             for promise, at_most in zip(experiment.privacy.promises, planned, strict=True)
         ]
+        self.finding: Finding | None = None
+        self.contradicted = False
         self._began = self._saved_at = time.monotonic()
 
     # -- before training -----------------------------------------------------------------------------------
@@ -139,6 +144,7 @@ class Attempt:
             revision=source_revision(),
             ledger=ChainMark(head=ledger.head, count=ledger.count),
             audit=ChainMark(head=audit.head, count=audit.count),
+            audited=None,
             error=None,
             execution=Execution(
                 rounds_trained=rounds_trained(self.folder),
@@ -494,6 +500,7 @@ class Attempt:
             clients=evaluated,
             measured=measured,
         )
+        self.finding = self._audited()
         status = "completed" if self.last_round >= self.experiment.config.rounds else "stopped_at_budget"
         self.recorder.decide(status, round=self.state.round)
         self.recorder.write(
@@ -501,10 +508,36 @@ class Attempt:
             metrics=self.metrics,
             seconds=seconds,
             rounds=self.state.round,
+            audited=None if self.finding is None else self.finding.told,
             extra={**self.recorder.record.extra, **unequal},
             **self._guarantees(),
         )
         destroy_noise_key(self.folder.noise_key)
+
+    def _audited(self) -> Finding | None:
+        """What the canaries show of the model that is about to be published.
+
+        Raises:
+            AuditError: it is not what the run claims.
+        """
+        audit = audit_of(self.experiment)
+        if audit is None:
+            return None
+        begun = self.layout.from_module(self.experiment.new_model())
+        moved = self.layout.flatten(self.state.optimizer.parameters) - begun
+        finding = audit.finding(moved, self.streams)
+        self.recorder.decide("audited", round=self.state.round, **finding.to_json())
+        headline = self.experiment.privacy.headline
+        claim = headline.guarantee(self.recorder.entries, evidence=finding.in_words) if headline.unit else None
+        if claim is not None and finding.contradicts(claim.epsilon, claim.curve):
+            self.contradicted = True
+            self.recorder.write(audited=finding.told)
+            raise AuditError(
+                f"The audit contradicts the claim of epsilon {claim.epsilon:.4g} at delta {claim.delta:.3g}: "
+                f"{finding.in_words}. Something protects less than the ledger says; nothing is claimed. Please report "
+                "this with the run's folder."
+            )
+        return finding
 
     def _over_clients(self, grid: Grid) -> tuple[dict[str, float], np.ndarray, dict[str, np.ndarray]]:
         """How unequally the model serves clients: those it was trained on, and those that were held out.
@@ -541,7 +574,15 @@ class Attempt:
     def _guarantees(self) -> dict[str, Any]:
         """What the ledger earns, for ``run.json``; the whole statement goes into files of its own."""
         promises = self.experiment.privacy.promises
-        earned = [promise.guarantee(self.recorder.entries) for promise in promises]
+        if self.contradicted:
+            self.recorder.withdraw()
+            return {"guarantee": None, "guarantees": []}
+        evidence = EVIDENCE if self.finding is None else self.finding.in_words
+        entries = self.recorder.entries
+        earned = [
+            promise.guarantee(entries, evidence=EVIDENCE if number else evidence)  # the headline's unit is audited
+            for number, promise in enumerate(promises)
+        ]
         if self.recorder.has_started:
             self.recorder.state(
                 whole_statement(
@@ -549,6 +590,7 @@ class Attempt:
                     terms=[promise.terms for promise in promises],
                     provenance=self.recorder.record.provenance,
                     config_sha256=self._config_sha256(),
+                    evidence=evidence,
                 )
             )
         stated = [None if guarantee is None else guarantee.to_json() for guarantee in earned]

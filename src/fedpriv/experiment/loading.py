@@ -8,6 +8,7 @@ import numpy as np
 from fedpriv.config import Config
 from fedpriv.data import Dataset, FederatedData, Partition, federate, strata
 from fedpriv.errors import ConfigError
+from fedpriv.experiment.canary_clients import num_canary_clients, with_canary_clients
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build
 
@@ -41,7 +42,7 @@ def load_data(config: Config) -> FederatedData:
                 "change what clients see of an example, but every example is one client's."
             )
         dataset, partition = partition.dataset, partition.assignment
-    return federate(
+    data = federate(
         dataset,
         partition,
         num_clients=config.partition.get("num_clients"),
@@ -49,6 +50,7 @@ def load_data(config: Config) -> FederatedData:
         holdout=_holdout(partition, config.split.client_holdout, streams.rng("holdout")),
         held_out_clients=_held_out(partition, config.split.held_out_clients, streams.rng("held out clients")),
     )
+    return with_canary_clients(data, num_canary_clients(config))
 
 
 def _holdout(assignment: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray | None:

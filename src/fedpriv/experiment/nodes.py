@@ -10,6 +10,7 @@ from torch import nn
 
 from fedpriv.accounting.claims import noise_by_clients, protects
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.auditing import audit_of
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
 from fedpriv.experiment.group_norms import example_groups
@@ -67,11 +68,12 @@ def make_node(experiment: Experiment, mechanism: Mechanism, streams: Streams) ->
     model = experiment.new_model()
     layout = experiment.layout(model)
     rule = local_rule(model, experiment.config)
+    trainer, audit = _trainer(experiment, model, layout, rule), audit_of(experiment)
     return Node(
         data=experiment.data,
         model=model,
         layout=layout,
-        trainer=_trainer(experiment, model, layout, rule),
+        trainer=trainer if audit is None else audit.trainer(trainer, streams),
         rule=rule,
         # a stock strategy weighs by itself
         weights=np.ones(experiment.data.num_clients) if experiment.is_stock else experiment.client_weights,

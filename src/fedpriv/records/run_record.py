@@ -60,6 +60,8 @@ class RunRecord:
     revision: str
     ledger: ChainMark
     audit: ChainMark
+    audited: Mapping[str, Any] | None
+    """What canaries showed (``empirical_epsilon``, ``confidence``, ...), told beside ``audit``'s mark; None: none."""
     error: str | None
     """The one message of a failed run."""
     execution: Execution
@@ -90,9 +92,10 @@ class RunRecord:
             ValueError: `extra` has a key of the record's own.
         """
         own = {"schema_version": SCHEMA_VERSION} | {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name != "extra"
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("extra", "audited")
         }
-        own |= {"ledger": asdict(self.ledger), "audit": asdict(self.audit), "execution": asdict(self.execution)}
+        own |= {"ledger": asdict(self.ledger), "execution": asdict(self.execution)}
+        own |= {"audit": asdict(self.audit) | dict(self.audited or {})}
         if clash := own.keys() & self.extra.keys():
             raise ValueError(f"extra keys that run.json has already: {', '.join(sorted(clash))}")
         return own | dict(self.extra)
@@ -132,10 +135,13 @@ class RunRecord:
         if value["status"] not in get_args(Status):
             raise DamagedRunError(f"{path}: unknown status {value['status']!r}. {_MEND}")
         own = {key: value.pop(key) for key in _KINDS}
+        found = {key: told for key, told in own["audit"].items() if key not in ("head", "count")}
         try:
+            own["audit"] = {key: own["audit"][key] for key in ("head", "count")}
             own |= {key: ChainMark(**own[key]) for key in ("ledger", "audit")}
+            own["audited"] = found or None
             own |= {"execution": Execution(**own["execution"])}
-        except TypeError as error:
+        except (KeyError, TypeError) as error:
             raise DamagedRunError(f"{path}: ledger, audit or execution is incomplete. {_MEND}") from error
         return cls(**own, extra=value)
 

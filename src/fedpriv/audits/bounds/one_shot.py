@@ -4,6 +4,7 @@ An estimate, and no bound: it takes the cosines of canaries to be Gaussian, and 
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ def _hockey_stick(mean: float, std: float, epsilon: float) -> float:
         return float(np.exp(log_p) - np.exp(epsilon + log_q)) if log_p > epsilon + log_q else 0.0
 
     ends = sorted({mean - 40 * std, *_crossings(mean, std, epsilon), mean + 40 * std})
-    return float(sum(integrate.quad(part, a, b, limit=200)[0] for a, b in zip(ends, ends[1:], strict=False)))
+    return float(sum(integrate.quad(part, a, b, limit=200)[0] for a, b in pairwise(ends)))
 
 
 def _crossings(mean: float, std: float, epsilon: float) -> list[float]:

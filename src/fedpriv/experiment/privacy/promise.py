@@ -93,9 +93,9 @@ class Promise:
         """Those of a ledger that are about this unit."""
         return [entry for entry in entries if entry.mechanism in self._ledger_names]
 
-    def guarantee(self, entries: Iterable[ReleaseEntry]) -> Guarantee | None:
-        """What a ledger of this experiment earns for this unit."""
-        return state_guarantee(self.of(entries), terms=self.terms)
+    def guarantee(self, entries: Iterable[ReleaseEntry], *, evidence: str) -> Guarantee | None:
+        """What a ledger of this experiment earns for this unit, beside the evidence of an audit."""
+        return state_guarantee(self.of(entries), terms=self.terms, evidence=evidence)
 
     @cached_property
     def terms(self) -> Terms:

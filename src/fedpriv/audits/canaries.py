@@ -1,0 +1,57 @@
+"""Canaries: units that an auditor knows, each in the run or not by a fair coin of its own."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+import torch
+
+from fedpriv.streams import Streams
+
+from .bounds import Guesses
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Canaries:
+    """Random directions; who is in the run adds its own, who is not adds nothing.
+
+    In d dimensions random directions are all but orthogonal, so that a canary can be seen in what a model moved by and
+    hardly disturbs another (Andrew et al. 2023; the Dirac canaries of Nasr et al. 2023 without their coordinates).
+
+    Args:
+        count: how many.
+        streams: source of coins and directions (``canaries``); nothing of the run depends on them but the canaries.
+    """
+
+    count: int
+    streams: Streams
+
+    @cached_property
+    def included(self) -> np.ndarray:
+        """Whose coin said yes, bool (count,)."""
+        return self.streams.rng("canaries", 0).random(self.count) < 0.5
+
+    def direction(self, canary: int, *, size: int) -> torch.Tensor:
+        """A unit vector (size,), uniform on the sphere, float64."""
+        drawn = torch.from_numpy(self.streams.rng("canaries", 1, canary).standard_normal(size))
+        unit: torch.Tensor = drawn / torch.linalg.vector_norm(drawn)
+        return unit
+
+    def cosines(self, moved: torch.Tensor) -> np.ndarray:
+        """Of each canary's direction with what the model moved by (d,); float64 (count,)."""
+        length = float(torch.linalg.vector_norm(moved))
+        if length == 0 or not math.isfinite(length):
+            return np.zeros(self.count)
+        unit = moved.double() / length
+        return np.array([float(self.direction(k, size=len(unit)) @ unit) for k in range(self.count)])
+
+    def guesses(self, scores: Sequence[float] | np.ndarray, *, made: int) -> Guesses:
+        """The ``made`` / 2 canaries of the highest scores are taken to be in, as many of the lowest to be out."""
+        order = np.argsort(np.asarray(scores), kind="stable")
+        half = made // 2
+        right = int((~self.included[order[:half]]).sum()) + int(self.included[order[len(order) - half :]].sum())
+        return Guesses(canaries=self.count, made=2 * half, right=right)
