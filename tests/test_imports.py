@@ -22,7 +22,7 @@ BELOW_RUNTIMES = BELOW_FEDERATION | {"federation"}
 GLUE = {"config", "config_checks", "config_schema", "config_words", "own_code", "experiment"}
 GLUE |= {"progress", "interactive", "flower_apps", "typed_code", "sweeps", "replays"}
 GLUE |= {"cli", "__main__", "__init__"}
-READERS = {"attacks", "conformance", "evaluation", "records", "reports", "runs", "verification", "tracking"}
+READERS = {"attacks", "audits", "conformance", "evaluation", "records", "reports", "runs", "verification", "tracking"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "streams": set(),
@@ -35,11 +35,12 @@ ROOMS: dict[str, set[str]] = {
     "federation": BELOW_FEDERATION,
     "runtimes": BELOW_RUNTIMES,
     "attacks": BELOW_FEDERATION,
+    "audits": BASICS | {"accounting", "training"},
     "conformance": BELOW_RUNTIMES | {"runtimes", "records", "targets"},
     "evaluation": BELOW_FEDERATION,
     "records": BASICS,
     "tracking": BASICS | {"records"},
-    "verification": BASICS | {"accounting", "records"},
+    "verification": BASICS | {"accounting", "audits", "records"},
     "runs": BASICS | {"accounting", "records", "verification"},
     "reports": BELOW_RUNTIMES | READERS,
     # The glue sees a config, or brings rooms together; nothing in a room knows of it.

@@ -8,14 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedpriv.config_checks import check
-from fedpriv.config_schema import MODEL_KEYS, Config
+from fedpriv.config_schema import MODEL_KEYS, Config, PrivacyConfig
 from fedpriv.config_words import readable, unknown, unknown_keys
 from fedpriv.errors import ConfigError, DamagedRunError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-__all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load", "parse", "preset", "run_id"]
+__all__ = [
+    "MODEL_KEYS",
+    "Config",
+    "PrivacyConfig",
+    "check",
+    "compose",
+    "conf_dir",
+    "dump",
+    "load",
+    "parse",
+    "preset",
+    "run_id",
+]
 
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.

@@ -93,7 +93,7 @@ def _finding(decisions: Sequence[Mapping[str, Any]]) -> "Finding | None":
     audited = [line for line in decisions if line.get("event") == "audited"]
     if not audited:
         return None
-    from fedpriv.audits.finding import Finding
+    from fedpriv.audits.finding import Finding  # scipy, only where there is an audit
 
     return Finding.from_json(audited[-1])
 

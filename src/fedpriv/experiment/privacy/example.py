@@ -11,8 +11,7 @@ import numpy as np
 from fedpriv.accounting.budget import Accounting
 from fedpriv.accounting.calibration import calibrate_clients
 from fedpriv.accounting.conventions import choose_accounting
-from fedpriv.config import Config
-from fedpriv.config_schema import PrivacyConfig
+from fedpriv.config import Config, PrivacyConfig
 from fedpriv.privacy import CohortSampler, Mechanism, PoissonBatches
 from fedpriv.privacy.mechanisms import ExampleGaussian
 from fedpriv.streams import Streams
