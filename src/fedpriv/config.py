@@ -20,7 +20,7 @@ __all__ = ["MODEL_KEYS", "Config", "check", "compose", "conf_dir", "dump", "load
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.
 _NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking")
-_NOT_HASHED_IF_EMPTY = ("group_norms",)  # of privacy: the ids of runs that do without stay as they were
+_HASHED_IF_GIVEN = ("group_norms",)  # of privacy: the ids of runs that do without stay as they were
 
 
 def conf_dir() -> Path:
@@ -159,8 +159,8 @@ def run_id(
 ) -> str:
     """Hash of everything that changes the result: config, the user's own code, data, tuning, package version."""
     hashed = {key: value for key, value in asdict(config).items() if key not in _NOT_HASHED}
-    empty = [key for key in _NOT_HASHED_IF_EMPTY if not hashed["privacy"][key]]
-    hashed["privacy"] = {key: value for key, value in hashed["privacy"].items() if key not in empty}
+    told = hashed["privacy"].items()
+    hashed["privacy"] = {key: value for key, value in told if value is not None or key not in _HASHED_IF_GIVEN}
     text = json.dumps([hashed, code, data_fingerprint, tuning, version], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

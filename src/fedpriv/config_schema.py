@@ -85,7 +85,7 @@ class PrivacyConfig:
     restart_every: int | None = None
     bands: int | None = None
     layer_norms: dict[str, float] = field(default_factory=dict)
-    group_norms: dict[str, Any] = field(default_factory=dict)  # {sex: {Male: 0.5}}: see docs/fairness.md
+    group_norms: Any = None  # {sex: {Male: 0.5}}: see docs/fairness.md; typed as a dict, nobody could name a group
     calibration: str = "per_client"
     accountant: str = "auto"
     relation: str = "auto"

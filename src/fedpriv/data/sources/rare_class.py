@@ -37,8 +37,8 @@ def mnist5k_rare(
     rare = np.flatnonzero(labels == rare_class)
     if not 1 <= rare_examples <= len(rare):
         raise ConfigError(
-            f"data.rare_examples={rare_examples} of data.rare_class={rare_class}: there are {len(rare)} in the training "
-            "part; keep between 1 and all of them."
+            f"data.rare_examples={rare_examples} of data.rare_class={rare_class}: there are {len(rare)} in the "
+            "training part; keep between 1 and all of them."
         )
     kept = np.setdiff1d(np.arange(len(labels)), rng.permutation(rare)[rare_examples:])
     train = Examples(whole.train.x[kept], labels[kept])
