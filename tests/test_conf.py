@@ -35,6 +35,7 @@ NEEDS = {
     "mnist_writers_client_dp": "mnist",
     "heart_disease_silos": "heart_disease",
     "adult_table": "adult",
+    "compas_table": "compas",
     "har_subjects": "har_sp_sw",
     "shakespeare_roles": "shakespeare_tiny",
     "tcga_survival": "tcga_brca",

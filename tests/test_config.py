@@ -202,7 +202,7 @@ def test_a_folder_of_the_users_own_may_have_any_name(tmp_path):
         ("training.optimizer.momentm=0.9", "a new one is given with a plus: +training.optimizer.momentm=VALUE"),
         ("data=nosuch", "data=nosuch is unknown; use one of arrays, breast_cancer, characters, digits, "),
         ("privacy=exmple", "privacy=exmple is unknown; use one of both_units, central, "),
-        ("experiment=nosuch", "experiment=nosuch is unknown; use one of adult_table, cifar_client_dp, digits_smoke, "),
+        ("experiment=nosuch", "experiment=nosuch is unknown; use one of adult_table, cifar_client_dp, compas_table, "),
         ("runtime=moon", "runtime=moon is unknown; use one of inprocess, ray."),
         ("privacy={a:1}", "privacy is a group; write privacy=CHOICE."),
         ("data=3", "GROUP=CHOICE"),

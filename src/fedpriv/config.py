@@ -32,7 +32,7 @@ __all__ = [
 SCHEMA_NAME = "fedpriv_schema"
 # What may differ between two runs that give the same result.
 _NOT_HASHED = ("name", "workers", "clients_per_node", "output_dir", "force", "runtime", "tracking", "attack")
-_NOT_HASHED_IF_EMPTY = ("group_norms", "client_budgets")  # of privacy: runs that do without keep their ids
+_HASHED_IF_GIVEN = ("group_norms", "client_budgets")  # of privacy: runs that do without keep their ids
 
 
 def conf_dir() -> Path:
@@ -171,8 +171,8 @@ def run_id(
 ) -> str:
     """Hash of everything that changes the result: config, the user's own code, data, tuning, package version."""
     hashed = {key: value for key, value in asdict(config).items() if key not in _NOT_HASHED}
-    empty = [key for key in _NOT_HASHED_IF_EMPTY if not hashed["privacy"][key]]
-    hashed["privacy"] = {key: value for key, value in hashed["privacy"].items() if key not in empty}
+    told = hashed["privacy"].items()
+    hashed["privacy"] = {key: value for key, value in told if value or key not in _HASHED_IF_GIVEN}
     if not hashed["audit"]:
         del hashed["audit"]
     text = json.dumps([hashed, code, data_fingerprint, tuning, version], sort_keys=True, default=str)

@@ -188,13 +188,16 @@ def _check_numbers(config: Config) -> None:
 
 
 def _check_group_norms(privacy: PrivacyConfig) -> None:
-    """Each above 0 and at most ``max_grad_norm``, to which the noise belongs."""
-    for attribute, norms in privacy.group_norms.items():
-        if not isinstance(norms, dict) or not norms:
-            raise ConfigError(
-                f"privacy.group_norms.{attribute}={norms} must give groups a norm, such as "
-                "privacy.group_norms='{sex: {Male: 0.5}}'."
-            )
+    """Each above 0 and at most ``max_grad_norm``, to which the noise belongs; none at all is None."""
+    given = privacy.group_norms
+    if given is None:
+        return
+    if not isinstance(given, dict) or not given or not all(isinstance(own, dict) and own for own in given.values()):
+        raise ConfigError(
+            f"privacy.group_norms={given} must give groups a norm, such as "
+            "privacy.group_norms='{sex: {Male: 0.5}}'."
+        )
+    for attribute, norms in given.items():
         for name, norm in norms.items():
             number = isinstance(norm, int | float) and not isinstance(norm, bool) and 0 < norm < math.inf
             most = privacy.max_grad_norm

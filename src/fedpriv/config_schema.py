@@ -86,7 +86,7 @@ class PrivacyConfig:
     bands: int | None = None
     layer_norms: dict[str, float] = field(default_factory=dict)
     client_budgets: list[Any] = field(default_factory=list)  # {epsilon: 1, share: 0.3}: see docs/client_budgets.md
-    group_norms: dict[str, Any] = field(default_factory=dict)  # {sex: {Male: 0.5}}: see docs/fairness.md
+    group_norms: Any = None  # {sex: {Male: 0.5}}: see docs/fairness.md; typed as a dict, nobody could name a group
     calibration: str = "per_client"
     accountant: str = "auto"
     relation: str = "auto"

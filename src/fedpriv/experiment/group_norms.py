@@ -13,7 +13,7 @@ def example_groups(config: Config, data: FederatedData) -> ExampleGroups | None:
         ConfigError: norms of an attribute or of a group that the data does not name.
     """
     norms: dict[str, dict[int, float]] = {}
-    for attribute, own in config.privacy.group_norms.items():
+    for attribute, own in (config.privacy.group_norms or {}).items():
         if attribute not in data.groups:
             known = f"it names {', '.join(data.groups)}" if data.groups else "it names none"
             raise ConfigError(

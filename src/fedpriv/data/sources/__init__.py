@@ -10,6 +10,7 @@ from fedpriv.data.sources.image_folders import images
 from fedpriv.data.sources.image_sheets import sheets
 from fedpriv.data.sources.npz_format import arrays
 from fedpriv.data.sources.play_text import characters
+from fedpriv.data.sources.rare_class import mnist5k_rare
 from fedpriv.data.sources.sensor_windows import windows
 from fedpriv.data.sources.split import stratified_split
 from fedpriv.data.sources.table import table
@@ -23,6 +24,7 @@ __all__ = [
     "idx",
     "images",
     "mnist5k",
+    "mnist5k_rare",
     "read_idx",
     "sheets",
     "stratified_split",

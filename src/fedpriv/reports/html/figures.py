@@ -12,6 +12,7 @@ from fedpriv.runs import Run
 
 from .clients import client_clip_rate, client_epsilon, client_metric
 from .curves import epsilon_by_round, learning_curves, train_loss
+from .groups import group_accuracy, group_gaps
 from .panels import Panel, panels
 from .privacy_utility import privacy_utility
 from .theme import on_white
@@ -28,6 +29,8 @@ FIGURES: Mapping[str, Callable[[Panel], alt.LayerChart | None]] = MappingProxyTy
         "client_metric": client_metric,
         "client_clip_rate": client_clip_rate,
         "client_epsilon": client_epsilon,
+        "group_gaps": group_gaps,
+        "group_accuracy": group_accuracy,
         "seconds": seconds,
     }
 )

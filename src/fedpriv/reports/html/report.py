@@ -11,7 +11,7 @@ from fedpriv.runs import Run, Runs
 from fedpriv.runs.likeness import differences
 from fedpriv.runs.settings import seeds_of
 
-from . import clients, curves
+from . import clients, curves, groups
 from .best import best_run
 from .cost import answer, cost_table
 from .exports import export_figures, export_tables, write
@@ -36,6 +36,7 @@ _CONTENTS = (
     ("curves", "By round"),
     ("guarantees", "Guarantees"),
     ("clients", "Clients"),
+    ("groups", "Groups"),
     ("attacks", "Attacks and audits"),
     ("runs", "Runs"),
     ("config", "Config"),
@@ -99,6 +100,7 @@ class _Report:
             *(cost_table(panel) for panel in self.panels),
             guarantee_table(self.panels),
             *(clients.size_table(panel) for panel in self.panels),
+            *(groups.group_table(panel) for panel in self.panels),
             run_table(self.panels, beside=self.beside),
             others_table(self.runs.others, beside=self.beside),
             difference_table(self.panels),
@@ -124,11 +126,13 @@ class _Report:
                     **self.drawn[panel.key],
                     "tables": [by_key[f"cost_of_privacy{panel.key}"]],
                     "best": best_run(panel),
-                    "groups": by_key.get(f"clients_by_size{panel.key}"),
+                    "by_size": by_key.get(f"clients_by_size{panel.key}"),
+                    "by_group": by_key.get(f"groups{panel.key}"),
                 }
                 for panel in self.panels
             ],
             "any_clients": any(parts["clients"] for parts in self.drawn.values()),
+            "any_groups": any(parts["groups"] for parts in self.drawn.values()),
             "guarantees": list(in_all_words(self.panels)),
             "attacks": _attacks(list(self.runs)),
             "guarantee_table": by_key["guarantees"],
@@ -180,6 +184,15 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ),
         ("client_epsilon", "Epsilon by client", "From the ledger, by Rényi DP; the guarantee is their maximum."),
     ],
+    "groups": [
+        (
+            "group_gaps",
+            "Differences between groups",
+            "Largest minus smallest rate over the groups of the test set: of predictions of class 1 (demographic "
+            "parity), of true and of false positives (equalised odds). Means over seeds, 95 % intervals.",
+        ),
+        ("group_accuracy", "Accuracy by group", "On the group's test examples. Means over seeds, 95 % intervals."),
+    ],
     "seconds": [("seconds", "Where the seconds went", "")],
 }
 
@@ -194,13 +207,16 @@ def _figures(part: str, panel: Panel) -> Iterator[Drawn]:
 
 def _thinned(part: str, panel: Panel) -> str:
     """Says it, where a figure does not show all."""
-    shown = {"curves": len(curves.drawn(panel)), "clients": len(clients.shown(panel))}.get(part, len(panel.settings))
+    counted = {"curves": curves.drawn, "clients": clients.shown, "groups": groups.shown}
+    shown = len(counted[part](panel)) if part in counted else len(panel.settings)
     most = max(run.rounds.num_rows for run in panel.runs) if part == "curves" else 0
     said = []
     if shown < len(panel.settings):
         said.append(f"{shown} of {len(panel.settings)} settings: the Pareto front and the best without a guarantee.")
     if most > curves.MOST_ROUNDS:
         said.append(f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly.")
+    if part == "groups" and groups.too_many(panel):
+        said.append(f"Of the groups the {groups.MOST_GROUPS} whose accuracy differs most between settings.")
     if part == "answer" and (diverged := [s.label for s in panel.settings if outside(panel, s)]):
         said.append(f"Far outside, and left out: {listed(diverged[:4])}{' and more' * (len(diverged) > 4)}.")
     if part == "answer" and len({setting.series for setting in panel.settings}) > MOST_SERIES:
