@@ -39,6 +39,11 @@ ALL_KINDS = pytest.mark.parametrize(
 )
 
 
+KINDS_KILLED = pytest.mark.parametrize(
+    "kind", [kind if kind == "central" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
+
+
 def event(entry, rate, multiplier):
     """One noisy sum, in the library's words; replace-one doubles what a report moves."""
     if entry.noise_law == "laplace":
@@ -117,7 +122,7 @@ def test_whoever_allows_more_releases_more(kind, undisturbed):
     assert 0 <= values[0] < values[1] < values[2]
 
 
-@ALL_KINDS
+@KINDS_KILLED
 def test_killed_in_the_middle_it_ends_in_the_same_bits(kind, tmp_path, undisturbed):
     run = (*EIGHT, *KINDS[kind], TWO_GROUPS, f"output_dir={tmp_path}")
     assert fedpriv("run", *run, deeds=[EVERY_ROUND, ("kill", _TRAINED, "before", 5)]).code == KILLED
@@ -127,7 +132,7 @@ def test_killed_in_the_middle_it_ends_in_the_same_bits(kind, tmp_path, undisturb
     assert_nobody_exceeds(folder)
 
 
-@ALL_KINDS
+@KINDS_KILLED
 def test_rounds_that_are_paid_twice_let_clients_retire_earlier(kind, tmp_path, undisturbed):
     run = (*EIGHT, *KINDS[kind], TWO_GROUPS, f"output_dir={tmp_path}")
     deeds = [EVERY_ROUND, ONLY_ENDS, ("kill", _PERMITTED, "after", 3)]
