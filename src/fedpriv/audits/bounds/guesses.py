@@ -32,6 +32,18 @@ class Guesses:
             )
 
 
+def check_terms(*, confidence: float, delta: float) -> None:
+    """Refuse what would make a bound of nothing: a confidence in percent, say, or a negative delta.
+
+    Raises:
+        ConfigError: not 0 < confidence < 1, or not 0 <= delta <= 1.
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence} of an audit must lie between 0 and 1, such as 0.95.")
+    if not 0 <= delta <= 1:
+        raise ConfigError(f"delta={delta} of an audit must lie in [0, 1].")
+
+
 def largest(holds: Callable[[float], bool], *, most: float) -> float:
     """The largest value up to ``most`` that a test rules out, by bisection; 0 where it rules out none.
 
