@@ -32,6 +32,20 @@ class Guesses:
             )
 
 
+def check_terms(*, confidence: float, delta: float) -> None:
+    """Refuse what would make a bound of nothing: a confidence in percent, say, or a negative delta.
+
+    Below one half a confidence says nothing, and the p-value of ``one_run`` need not hold (docs/audits/bounds.md).
+
+    Raises:
+        ConfigError: not 0.5 <= confidence < 1, or not 0 <= delta <= 1.
+    """
+    if not 0.5 <= confidence < 1:
+        raise ConfigError(f"confidence={confidence} of an audit must be at least 0.5 and below 1, such as 0.95.")
+    if not 0 <= delta <= 1:
+        raise ConfigError(f"delta={delta} of an audit must lie in [0, 1].")
+
+
 def largest(holds: Callable[[float], bool], *, most: float) -> float:
     """The largest value up to ``most`` that a test rules out, by bisection; 0 where it rules out none.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from .guesses import Guesses, largest
+from .guesses import Guesses, check_terms, largest
 
 _MOST = 50.0  # of epsilon
 
@@ -12,7 +12,11 @@ def one_run_epsilon(guesses: Guesses, *, delta: float, confidence: float) -> flo
     """An epsilon that the run does not keep at ``delta``, with ``confidence`` (Theorem 5.2); 0 where none is ruled out.
 
     Holds for every mechanism that is (epsilon, delta)-DP for each canary, whatever was released.
+
+    Raises:
+        ConfigError: confidence or delta that none is.
     """
+    check_terms(confidence=confidence, delta=delta)
     return largest(lambda epsilon: p_value(guesses, epsilon, delta) < 1 - confidence, most=_MOST)
 
 

@@ -4,11 +4,10 @@ An estimate, and no bound: it takes the cosines of canaries to be Gaussian, and 
 """
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import integrate, optimize, stats
+from scipy import optimize, special
 
 from fedpriv.errors import ConfigError
 
@@ -22,14 +21,22 @@ def one_shot_estimate(cosines: npt.NDArray[np.float64], *, dimension: int, delta
     Args:
         cosines: of random unit canaries that took part, with the whole change of the model (n,).
         dimension: d; a canary that took no part has a cosine of about N(0, 1/d).
+        delta: above 0; without one, Gaussians have no finite epsilon.
+
+    Returns:
+        At most 100, which then stands for everything above.
 
     Raises:
-        ConfigError: too few canaries for a standard deviation.
+        ConfigError: too few canaries for a standard deviation, a cosine that is none, or no delta.
     """
     if len(cosines) < _LEAST_CANARIES:
         raise ConfigError(
             f"{len(cosines)} canaries are too few for an estimate from their cosines: use at least {_LEAST_CANARIES}."
         )
+    if not np.isfinite(cosines).all():
+        raise ConfigError("A canary's cosine is not finite: the model diverged, and there is nothing to estimate from.")
+    if not 0 < delta <= 1:
+        raise ConfigError(f"delta={delta} of an estimate from cosines must lie above 0, and not above 1.")
     scaled = np.asarray(cosines, dtype=np.float64) * math.sqrt(dimension)
     mean, std = float(scaled.mean()), float(scaled.std(ddof=1))
     if std == 0:
@@ -46,20 +53,31 @@ def one_shot_estimate(cosines: npt.NDArray[np.float64], *, dimension: int, delta
 
 
 def _hockey_stick(mean: float, std: float, epsilon: float) -> float:
-    """Of N(mean, std^2) over N(0, 1)."""
-
-    def part(x: float) -> float:
-        log_p, log_q = stats.norm.logpdf(x, mean, std), stats.norm.logpdf(x)
-        return float(np.exp(log_p) - np.exp(epsilon + log_q)) if log_p > epsilon + log_q else 0.0
-
-    ends = sorted({mean - 40 * std, *_crossings(mean, std, epsilon), mean + 40 * std})
-    return float(sum(integrate.quad(part, a, b, limit=200)[0] for a, b in pairwise(ends)))
+    """Of N(mean, std^2) over N(0, 1): what the first has above e^epsilon times the second."""
+    return sum(
+        _mass((low - mean) / std, (high - mean) / std) - math.exp(epsilon) * _mass(low, high)
+        for low, high in _where_more(mean, std, epsilon)
+    )
 
 
-def _crossings(mean: float, std: float, epsilon: float) -> list[float]:
-    """Where the densities are e^epsilon apart."""
-    a, b = (1 - 1 / std**2) / 2, mean / std**2
-    c = -(mean**2) / (2 * std**2) - math.log(std) - epsilon
-    roots = np.roots([a, b, c]) if abs(a) > 1e-12 else np.array([-c / b]) if b else np.array([])
-    low, high = mean - 40 * std, mean + 40 * std
-    return [float(r.real) for r in roots if abs(r.imag) < 1e-9 and low < r.real < high]
+def _where_more(mean: float, std: float, epsilon: float) -> list[tuple[float, float]]:
+    """Intervals where the logarithms of the densities are more than epsilon apart: a parabola above 0."""
+    a, b = (1 - std**-2) / 2, mean * std**-2
+    c = -(mean**2) * std**-2 / 2 - math.log(std) - epsilon
+    if a == 0:
+        if b == 0:
+            return []
+        return [(-c / b, math.inf)] if b > 0 else [(-math.inf, -c / b)]
+    inside = b * b - 4 * a * c
+    if inside <= 0:
+        return []  # above 0 everywhere it cannot be: both densities integrate to 1
+    far = -(b + math.copysign(math.sqrt(inside), b)) / 2  # without cancellation
+    low, high = sorted((far / a, c / far))
+    return [(low, high)] if a < 0 else [(-math.inf, low), (high, math.inf)]
+
+
+def _mass(low: float, high: float) -> float:
+    """Of N(0, 1) between two points, from the tail where it is small."""
+    if low > 0:
+        low, high = -high, -low
+    return float(special.ndtr(high) - special.ndtr(low))
