@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fedpriv.accounting.guarantee import no_claim, state_guarantee
+from fedpriv.accounting.guarantee import EVIDENCE, no_claim, state_guarantee
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import SECTIONS, markdown, whole_statement
 from fedpriv.accounting.terms import Terms
@@ -183,7 +183,7 @@ def test_terms_survive_the_log():
 
 
 def statement(guarantee, of=None):
-    return whole_statement([guarantee], terms=[of or terms()], provenance=PROVENANCE, config_sha256="f" * 64)
+    return whole_statement([guarantee], terms=[of or terms()], provenance=PROVENANCE, config_sha256="f" * 64, evidence=EVIDENCE)
 
 
 def test_a_run_that_claims_nothing_has_the_same_keys_and_no_epsilon():
@@ -194,7 +194,7 @@ def test_a_run_that_claims_nothing_has_the_same_keys_and_no_epsilon():
     assert {(cell["epsilon"], cell["because"]) for cell in empty["threat_matrix"]} == {(None, "No noise is added.")}
     assert "No differential privacy is claimed" in markdown(empty)
     assert not re.search(r"\d-differential", markdown(empty))
-    assert no_claim(none).keys() < empty.keys()
+    assert no_claim(none, evidence=EVIDENCE).keys() < empty.keys()
 
 
 def test_every_field_is_told_once():

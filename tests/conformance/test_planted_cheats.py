@@ -121,6 +121,12 @@ class Drawn:
     def honest(self) -> CohortSampler:
         return PoissonSampler(law=self.law, clients=self.clients, streams=self.streams)
 
+    def expected(self, round_number):
+        return self.law.cohort
+
+    def budgets(self, round_number):
+        return None
+
 
 class PublicCohorts(Drawn):
     """Anybody can draw them."""

@@ -78,6 +78,7 @@ def recorder(folder: RunFolder, ledger: HashChain, audit: HashChain) -> Recorder
             revision="",
             ledger=ChainMark(head=ledger.head, count=ledger.count),
             audit=ChainMark(head=ledger.head, count=0),
+            audited=None,
             error=None,
             execution=Execution(rounds_trained=0, resumed_from=None, worker_pids=[], attempts=1),
             extra={},

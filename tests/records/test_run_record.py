@@ -25,6 +25,7 @@ def record() -> RunRecord:
         revision="abc",
         ledger=ChainMark(head=GENESIS, count=0),
         audit=ChainMark(head=GENESIS, count=0),
+        audited=None,
         error=None,
         execution=Execution(rounds_trained=3, resumed_from=None, worker_pids=[12, 13], attempts=1),
         extra={"population": 10},

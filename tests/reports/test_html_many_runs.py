@@ -67,7 +67,7 @@ def statement_of(run: Any) -> Mapping[str, Any]:
     terms = Terms.from_json(logged)
     lines = [json.loads(line) for line in (run.path / "ledger.jsonl").read_text().splitlines()]
     earned = state_guarantee(LedgerTables().entries(lines), terms=terms)
-    return whole_statement([earned], terms=[terms], provenance=run.record.provenance, config_sha256="")
+    return whole_statement([earned], terms=[terms], provenance=run.record.provenance, config_sha256="", evidence="")
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ def record(**changes):
         "revision": "r",
         "ledger": ChainMark(head="0" * 64, count=0),
         "audit": ChainMark(head="0" * 64, count=0),
+        "audited": None,
         "error": None,
         "execution": Execution(rounds_trained=3, resumed_from=None, worker_pids=[], attempts=1),
         "extra": {},

@@ -66,6 +66,7 @@ def new_run() -> Callable[..., Run]:
             "revision": "abc",
             "ledger": mark,
             "audit": mark,
+            "audited": None,
             "error": None,
             "execution": Execution(rounds_trained=3, resumed_from=None, worker_pids=[], attempts=1),
             "extra": {"task": {"headline": "test_accuracy", "higher_is_better": True}},
