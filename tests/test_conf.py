@@ -21,7 +21,7 @@ from fedpriv.experiment.assembly import Experiment, load_data
 from fedpriv.targets import TARGET, build, partial_target
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
-GROUPS = ("attack", "data", "experiment", "model", "partition", "privacy", "runtime", "sampling", "strategy")
+GROUPS = ("attack", "audit", "data", "experiment", "model", "partition", "privacy", "runtime", "sampling", "strategy")
 GROUPS += ("tracking", "training")
 FILES = [(group, file.stem) for group in GROUPS for file in sorted((conf_dir() / group).glob("*.yaml"))]
 SMALL = ["experiment=digits_smoke", "rounds=1"]

@@ -183,7 +183,8 @@ def test_terms_survive_the_log():
 
 
 def statement(guarantee, of=None):
-    return whole_statement([guarantee], terms=[of or terms()], provenance=PROVENANCE, config_sha256="f" * 64, evidence=EVIDENCE)
+    told = {"provenance": PROVENANCE, "config_sha256": "f" * 64, "evidence": EVIDENCE}
+    return whole_statement([guarantee], terms=[of or terms()], **told)
 
 
 def test_a_run_that_claims_nothing_has_the_same_keys_and_no_epsilon():

@@ -217,10 +217,10 @@ def stated_and_true(experiment: Experiment) -> tuple[float, float]:
     """Epsilon that the ledger of all rounds earns, and a lower bound for the cohorts that were drawn."""
     config, terms, streams = experiment.config, experiment.privacy, experiment.streams(None)
     sampler = experiment.sampler(streams)
-    mechanism = terms.mechanism(terms.noise_multipliers(), streams)
+    mechanism = terms.mechanism(terms.noise_multipliers(), streams, None)
     cohorts = {number: sampler.cohort(number) for number in range(1, config.rounds + 1)}
     entries = [mechanism.entry(round_number=number, attempt=0, cohort=cohort) for number, cohort in cohorts.items()]
-    guarantee = terms.headline.guarantee([entry for entry in entries if entry is not None])
+    guarantee = terms.headline.guarantee([entry for entry in entries if entry is not None], evidence="")
     stated = 0.0 if guarantee is None else guarantee.epsilon
     ran = of_examples if config.privacy.mechanism == "example" else of_clients
     relation, delta = terms.headline.accounting.relation, terms.headline.accounting.delta

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,13 +17,11 @@ from fedpriv.accounting.claims import noise_by_clients
 from fedpriv.accounting.guarantee import EVIDENCE
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import whole_statement
-from fedpriv.audits.finding import Finding
 from fedpriv.config import dump
 from fedpriv.errors import AuditError, BudgetExhaustedError, FedprivError, InterruptedRunError
 from fedpriv.evaluation import baseline, by_size, evaluate_global, in_channels_last, spread
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking import Watch
-from fedpriv.experiment.auditing import audit_of
 from fedpriv.experiment.elsewhere import Elsewhere, make_app_alike
 from fedpriv.experiment.inequality import inequality
 from fedpriv.experiment.nodes import make_app
@@ -52,6 +50,9 @@ from fedpriv.records.run_record import ChainMark, Execution, RunRecord
 from fedpriv.runtimes.given_grid import run_on_grid
 from fedpriv.runtimes.inprocess import run_inprocess
 from fedpriv.tracking import Callback
+
+if TYPE_CHECKING:
+    from fedpriv.audits.finding import Finding
 
 _CHECKPOINT_SECONDS = 2.0
 _NODE_SECONDS = 600.0
@@ -514,12 +515,16 @@ class Attempt:
         )
         destroy_noise_key(self.folder.noise_key)
 
-    def _audited(self) -> Finding | None:
+    def _audited(self) -> "Finding | None":
         """What the canaries show of the model that is about to be published.
 
         Raises:
             AuditError: it is not what the run claims.
         """
+        if not self.experiment.config.audit:
+            return None
+        from fedpriv.experiment.auditing import audit_of  # scipy, only for audited runs
+
         audit = audit_of(self.experiment)
         if audit is None:
             return None

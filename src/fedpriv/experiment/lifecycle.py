@@ -13,7 +13,6 @@ from fedpriv.errors import BudgetExhaustedError, ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking import Attacks, Watch, attack_run, conduct
 from fedpriv.experiment.attempt import Attempt
-from fedpriv.experiment.auditing import audit_of
 from fedpriv.experiment.recovery import Start, latest_mark
 from fedpriv.experiment.trackers import told
 from fedpriv.federation import Grid
@@ -95,8 +94,11 @@ def _attacks(experiment: Experiment) -> Attacks:
     """Those of the config, checked; and its audit."""
     attacks = Attacks(experiment=experiment, specs=experiment.config.attack)
     attacks.check()
-    if audit := audit_of(experiment):
-        audit.check()
+    if experiment.config.audit:
+        from fedpriv.experiment.auditing import audit_of  # scipy, only for audited runs
+
+        if audit := audit_of(experiment):
+            audit.check()
     return attacks
 
 

@@ -10,7 +10,6 @@ from torch import nn
 
 from fedpriv.accounting.claims import noise_by_clients, protects
 from fedpriv.experiment.assembly import Experiment
-from fedpriv.experiment.auditing import audit_of
 from fedpriv.experiment.client_side import local_function, local_optimizer, local_rule
 from fedpriv.experiment.flower_side import load_client_app, make_mods
 from fedpriv.experiment.group_norms import example_groups
@@ -68,12 +67,17 @@ def make_node(experiment: Experiment, mechanism: Mechanism, streams: Streams) ->
     model = experiment.new_model()
     layout = experiment.layout(model)
     rule = local_rule(model, experiment.config)
-    trainer, audit = _trainer(experiment, model, layout, rule), audit_of(experiment)
+    trainer = _trainer(experiment, model, layout, rule)
+    if experiment.config.audit:
+        from fedpriv.experiment.auditing import audit_of  # no worker of another run needs what judges canaries
+
+        if audit := audit_of(experiment):
+            trainer = audit.trainer(trainer, streams)
     return Node(
         data=experiment.data,
         model=model,
         layout=layout,
-        trainer=trainer if audit is None else audit.trainer(trainer, streams),
+        trainer=trainer,
         rule=rule,
         # a stock strategy weighs by itself
         weights=np.ones(experiment.data.num_clients) if experiment.is_stock else experiment.client_weights,

@@ -2,8 +2,6 @@
 
 import math
 
-from scipy import optimize, stats
-
 
 def share_interval(successes: int, trials: int, *, confidence: float) -> tuple[float, float]:
     """Clopper and Pearson's exact interval (1934) of a binomial share.
@@ -11,6 +9,8 @@ def share_interval(successes: int, trials: int, *, confidence: float) -> tuple[f
     Returns:
         (low, high); covers the true share with at least ``confidence``.
     """
+    from scipy import stats  # late, here and below: a worker has no use for it
+
     tail = (1 - confidence) / 2
     low = float(stats.beta.ppf(tail, successes, trials - successes + 1)) if successes > 0 else 0.0
     high = float(stats.beta.isf(tail, successes + 1, trials - successes)) if successes < trials else 1.0
@@ -29,6 +29,8 @@ def auc_interval(area: float, *, members: int, others: int, confidence: float) -
     Returns:
         (low, high) within [0, 1].
     """
+    from scipy import optimize, stats
+
     z = float(stats.norm.isf((1 - confidence) / 2))
     weight = (members + others) / 2 - 1
 

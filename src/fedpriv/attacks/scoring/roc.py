@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -62,6 +61,8 @@ def auc(scores: FloatArray, members: BoolArray) -> float:
 
     Mann and Whitney's statistic (1947) over the number of pairs.
     """
+    from scipy import stats  # late: a worker has no use for it
+
     ranks = stats.rankdata(scores)
     count = int(members.sum())
     return float((ranks[members].sum() - count * (count + 1) / 2) / (count * (len(scores) - count)))
