@@ -26,7 +26,8 @@ class Silent(Callback):
 def points(name, runs):
     """The rows of a figure's points."""
     spec = fedpriv.report.figure(name, runs).to_dict()
-    return spec["layer"][-1].get("data", spec.get("data"))["values"]
+    source = spec["layer"][-1].get("data", spec.get("data"))
+    return source["values"] if "values" in source else spec["datasets"][source["name"]]
 
 
 @pytest.fixture(scope="module")
