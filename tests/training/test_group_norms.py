@@ -57,13 +57,13 @@ def trainer(engine, groups, *, dims=3):
         "device": torch.device("cpu"),
     }
     if engine == "opacus":
-        return OpacusTrainer(max_grad_norm=MOST, groups=groups, **shared)
+        return OpacusTrainer(max_grad_norm=MOST, layer_norms={}, groups=groups, **shared)
     return VectorizedTrainer(
         formulation=Formulation(whole=False, side_by_side=True, methods={}, wide=()),
         stack_size=4,
         unfolded=True,
         channels_last=False,
-        private=DpSgd(max_grad_norm=MOST, expected_size=batches.expected_size, groups=groups),
+        private=DpSgd(max_grad_norm=MOST, layer_norms={}, expected_size=batches.expected_size, groups=groups),
         **shared,
     )
 
