@@ -121,7 +121,7 @@ def test_clients_of_a_stack_keep_their_groups(engine):
         assert told[k][f"examples_race_{NAMES['race'][k]}"] == k + 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_one_example_of_whatever_group_moves_the_sum_by_the_sensitivity_at_most(engine, data):
     vectors = st.lists(st.floats(-50, 50, width=32), min_size=3, max_size=3)
