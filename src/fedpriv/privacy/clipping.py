@@ -72,7 +72,7 @@ class ClippingGrid:
 
     def fill(self, values: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
         """As ``encode``, into ``values``, int64 of the same shape; the norms (float64) of ``update`` as it was."""
-        norm = torch.linalg.vector_norm(update, dim=-1, dtype=torch.float64)
+        norm: torch.Tensor = torch.linalg.vector_norm(update, dim=-1, dtype=torch.float64)
         finite = norm.isfinite()
         safe_norm = self.clipping_norm * (1 - _rounding(update.shape[-1]))
         factor = torch.where(norm <= safe_norm, 1.0, safe_norm / norm)[..., None] / self.step
