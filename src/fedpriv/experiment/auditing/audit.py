@@ -106,12 +106,13 @@ class Audit:
             bound=self.spec["bound"],
             delta=self.delta,
             confidence=float(self.spec["confidence"]),
-            estimate=self._estimate(scores[canaries.included], dimension=len(ended)),
+            estimate=self._estimate(scores[canaries.included]),
         )
 
-    def _estimate(self, inside: np.ndarray, *, dimension: int) -> float | None:
+    def _estimate(self, inside: np.ndarray) -> float | None:
         """From the scores of those that are in; None where there is none."""
-        if not self.kind.scores_are_cosines or self.delta == 0 or len(inside) < 10 or not np.isfinite(inside).all():
+        dimension = self.kind.dimension
+        if dimension is None or self.delta == 0 or len(inside) < 10 or not np.isfinite(inside).all():
             return None
         return one_shot_estimate(inside, dimension=dimension, delta=self.delta)
 

@@ -24,7 +24,6 @@ class ClientCanaries:
     """Behind all other clients (``experiment/canary_clients.py``)."""
 
     experiment: Experiment
-    scores_are_cosines: bool = True
 
     def check(self) -> None:
         config = self.experiment.config
@@ -53,3 +52,7 @@ class ClientCanaries:
 
     def scores(self, canaries: Canaries, *, begun: torch.Tensor, ended: torch.Tensor) -> np.ndarray:
         return canaries.cosines(ended - begun)
+
+    @property
+    def dimension(self) -> int | None:
+        return self.experiment.layout(self.experiment.new_model()).size

@@ -27,7 +27,7 @@ class ExampleCanaries:
     """Mislabelled examples (Steinke et al. 2023, section 6), scored by their loss under the final model."""
 
     experiment: Experiment
-    scores_are_cosines: bool = False
+    dimension: None = None
 
     def check(self) -> None:
         config = self.experiment.config
@@ -68,7 +68,6 @@ class GradientCanaries:
     """Directions in the place of clipped gradients (Nasr et al. 2023), scored by what the model moved against them."""
 
     experiment: Experiment
-    scores_are_cosines: bool = True
 
     def check(self) -> None:
         config = self.experiment.config
@@ -94,6 +93,10 @@ class GradientCanaries:
 
     def scores(self, canaries: Canaries, *, begun: torch.Tensor, ended: torch.Tensor) -> np.ndarray:
         return canaries.sparse_cosines(begun - ended, room=self._room)  # steps go against gradients
+
+    @property
+    def dimension(self) -> int | None:
+        return len(self._room)
 
     @cached_property
     def _room(self) -> np.ndarray:

@@ -31,8 +31,8 @@ class CanaryKind(Protocol):
         ...
 
     @property
-    def scores_are_cosines(self) -> bool:
-        """Of random directions with what the model moved by."""
+    def dimension(self) -> int | None:
+        """Of the space in which scores are cosines of random directions; None where they are none."""
         ...
 
 
