@@ -48,6 +48,7 @@ class ExampleCanaries:
                 "audit=example_canaries reads the loss of single examples, but that of task="
                 f"{type(self.experiment.task).__name__.lower()} compares examples with each other."
             )
+        places_of(self.experiment)
 
     def trainer(self, trainer: LocalTrainer, canaries: Canaries) -> LocalTrainer:
         return PlantingTrainer(trainer=trainer, canaries=canaries, places=self._places, direction=None)
@@ -84,6 +85,7 @@ class GradientCanaries:
                 "audit=gradient_canaries plants directions that are clipped as a whole, not to privacy.layer_norms: "
                 "use audit=example_canaries, or leave the norms out."
             )
+        places_of(self.experiment)
 
     def trainer(self, trainer: LocalTrainer, canaries: Canaries) -> LocalTrainer:
         experiment = self.experiment
@@ -115,6 +117,7 @@ class GradientCanaries:
 
 
 def places_of(experiment: Experiment) -> Places:
+    """Raise ConfigError where there are fewer examples than canaries."""
     return canary_places(experiment.config, experiment.data, experiment.streams(None))
 
 
