@@ -1,7 +1,7 @@
 """Many runs with and without one canary: coins, what is kept, thresholds, bounds, and a claim that is contradicted."""
 
 import json
-import subprocess
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -119,13 +119,14 @@ def test_what_cannot_be_audited_is_refused(tmp_path):
         audit_in(tmp_path).conduct(20, workers=1, tell=silently)
 
 
-def test_the_script_writes_its_result_and_ends_with_the_errors_code(conducted, tmp_path):
+def test_the_script_writes_its_result_and_ends_with_the_errors_code(conducted, tmp_path, monkeypatch, capsys):
     """Beside trials that are there already."""
     (tmp_path / conducted[0].trials_file.name).write_text(conducted[0].trials_file.read_text())
-    command = [sys.executable, str(SCRIPT), *ONE, "--runs=40", "-o", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    main, command = runpy.run_path(str(SCRIPT))["main"], [str(SCRIPT), *ONE, "--runs=40", "-o", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert main() == 0
     (file,) = tmp_path.glob("*.json")
-    assert json.loads(ran.stdout) == json.loads(file.read_text()) == conducted[1]
-    refused = subprocess.run([*command, "audit=none"], capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("audit_repeatedly: Nothing is audited")
+    assert json.loads(capsys.readouterr().out) == json.loads(file.read_text()) == conducted[1]
+    monkeypatch.setattr(sys, "argv", [*command, "audit=none"])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("audit_repeatedly: Nothing is audited")
