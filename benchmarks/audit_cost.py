@@ -83,7 +83,7 @@ def main() -> None:
         of_clients(WORKLOADS["W3"], canaries=1000),
         of_examples(WORKLOADS["W2"], "gradient_canaries", canaries=500),
     ]
-    print("| audit | seconds, audited | plain | audited over plain |\n| --- | --- | --- | --- |")
+    rows = ["| audit | seconds, audited | plain | audited over plain |", "| --- | --- | --- | --- |"]
     for pair in pairs:
         found: dict[str, list[float]] = {"audited": [], "plain": []}
         for turn in range(-1, asked.times):
@@ -95,7 +95,8 @@ def main() -> None:
         ratios = [own / base for own, base in zip(found["audited"], found["plain"], strict=True)]
         spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} .. {max(ratios):.3f})"
         own, base = (statistics.median(found[side]) for side in ("audited", "plain"))
-        print(f"| {pair.name} | {own:.1f} | {base:.1f} | {spread} |", flush=True)
+        rows.append(f"| {pair.name} | {own:.1f} | {base:.1f} | {spread} |")
+    print("\n".join(rows))
 
 
 if __name__ == "__main__":
