@@ -215,12 +215,13 @@ class VectorizedTrainer:
         self, model: StackedModel, planted: Mapping[int, Iterator[torch.Tensor | None]], *, into: torch.Tensor
     ) -> None:
         """Adds what an auditor adds to one step, before the noise."""
-        for row, steps in planted.items():
-            added = next(steps, None)
-            if added is not None:
-                named = dict(model.named(into))
-                for name, part in self._layout.unflatten(added.to(self._device)).items():
-                    named[name][row] += part
+        if planted:
+            named = dict(model.named(into))
+            for row, steps in planted.items():
+                added = next(steps, None)
+                if added is not None:
+                    for name, part in self._layout.unflatten(added.to(self._device)).items():
+                        named[name][row] += part
 
     # -- before and after the steps ------------------------------------------------------------------------
 
