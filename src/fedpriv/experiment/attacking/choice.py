@@ -8,6 +8,7 @@ from typing import Any
 from fedpriv.attacks import MembershipAttack
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.tampering import Tampered, tampered_by
 from fedpriv.targets import build
 from fedpriv.training import AdditiveTask
 
@@ -33,7 +34,7 @@ class Attacks:
 
     @cached_property
     def by_name(self) -> dict[str, MembershipAttack]:
-        """Name -> attack.
+        """Name -> attack on what members leave in the run.
 
         Raises:
             ConfigError: no such attack, or arguments that it does not take.
@@ -41,7 +42,14 @@ class Attacks:
         return {
             name: build(spec, expected=MembershipAttack, where=f"attack.{name}")  # type: ignore[type-abstract]
             for name, spec in self.specs.items()
+            if "attackers" not in spec
         }
+
+    @cached_property
+    def tampered(self) -> Tampered | None:
+        """The attack that changed the run, if its result is asked for."""
+        found = tampered_by(self.experiment)
+        return found if found is not None and found.name in self.specs else None
 
     @property
     def watched(self) -> Watched | None:
@@ -51,6 +59,12 @@ class Attacks:
 
     def check(self) -> None:
         """Raise ConfigError for the first attack that this run gives no observation to, or no one to tell apart."""
+        for name, spec in self.specs.items():
+            if "attackers" in spec and spec != self.experiment.config.attack.get(name):
+                raise ConfigError(
+                    f"attack={name} changes what clients send, so it is part of a run, and this one was run without or "
+                    f"with other keys: fedpriv run ... attack={name}"
+                )
         for name, attack in self.by_name.items():
             self._check_model(name)
             if attack.needs.watches:
