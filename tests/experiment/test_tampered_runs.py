@@ -132,7 +132,7 @@ def test_attackers_are_chosen_by_the_seed_among_clients_with_data():
 
 
 def test_replacing_outweighs_the_cohort():
-    """Two attackers of ten equal clients, all asked: five times; one of ten, half asked: five times, when it is there."""
+    """Two attackers of ten, all asked: five times; one of ten, half of them asked: five times, when it is there."""
     common = ("partition=iid", "strategy.weighting=uniform", "partition.num_clients=10", "attack=boosted")
     own = [*common, "attack.boosted.boost=replace", "privacy=none"]
     assert tampered_by(experiment(*own, "attack.boosted.attackers=2"))._replacing == pytest.approx(5)

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
-import torch
 from torch import nn
 
 from fedpriv.accounting.claims import protects
@@ -13,6 +12,7 @@ from fedpriv.attacks.integrity import Facts, Outcome, Tampering, TamperingTraine
 from fedpriv.config import tampering
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.pixels import pixel_range
 from fedpriv.streams import Streams
 from fedpriv.targets import build
 from fedpriv.training import LocalTrainer
@@ -70,19 +70,12 @@ class Tampered:
 
     @cached_property
     def facts(self) -> Facts:
-        data = self.experiment.data
-        return Facts(num_classes=data.num_classes or 0, input_shape=data.input_shape, brightest=self._brightest)
-
-    @property
-    def _brightest(self) -> torch.Tensor | None:
-        data = self.experiment.data
-        if len(data.input_shape) != 3 or data.num_tokens is not None:
-            return None
-        channels = data.input_shape[0]
-        if data.normalisation is None:
-            return torch.ones(channels, 1, 1)
-        stored = np.full((1, channels, 1, 1), 1.0 / data.normalisation.scale)
-        return torch.from_numpy(data.normalisation.apply(stored)[0])
+        data, ends = self.experiment.data, pixel_range(self.experiment.data)
+        return Facts(
+            num_classes=self.experiment.task.output_shape[-1],
+            input_shape=data.input_shape,
+            brightest=None if ends is None else ends[1],
+        )
 
     @cached_property
     def attackers(self) -> frozenset[int]:

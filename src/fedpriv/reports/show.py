@@ -93,7 +93,7 @@ def show(path: Path) -> None:
 def _attacks(record: RunRecord) -> Iterator[str]:
     found = record.extra.get("attacks", {})
     if found:
-        from fedpriv.attacks import integrity, scoring  # imports torch
+        from fedpriv.attacks import integrity, scoring, toolbox  # import torch
 
         yield "Attacks (diagnostics: what these adversaries got, not what others may)"
         for name, one in found.items():
@@ -101,6 +101,8 @@ def _attacks(record: RunRecord) -> Iterator[str]:
                 yield f"  {scoring.in_words(name, one)}"
             elif "attackers" in one:
                 yield f"  {integrity.in_words(name, one)}"
+            elif "success" in one:
+                yield f"  {toolbox.in_words(name, one)}"
         yield ""
 
 

@@ -14,6 +14,8 @@ from fedpriv import __version__
 from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
 from fedpriv.attacks.integrity import in_words as integrity_in_words
 from fedpriv.attacks.scoring import in_words, score
+from fedpriv.attacks.toolbox import ToolboxAttack
+from fedpriv.attacks.toolbox import in_words as toolbox_in_words
 from fedpriv.config import load
 from fedpriv.errors import ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
@@ -22,6 +24,7 @@ from fedpriv.experiment.attacking.challenge import Challenge, client_challenge, 
 from fedpriv.experiment.attacking.choice import Attacks
 from fedpriv.experiment.attacking.integrity import history, integrity
 from fedpriv.experiment.attacking.shadows import Shadows, Tell
+from fedpriv.experiment.attacking.toolbox import model_facts, toolbox_result
 from fedpriv.experiment.attacking.watching import SeenRounds
 from fedpriv.experiment.tampering import Tampered
 from fedpriv.records.atomic import strict_json, write_json_atomic, writing
@@ -31,7 +34,7 @@ from fedpriv.records.run_record import RunRecord
 from fedpriv.streams import Streams, seed_key
 
 CONFIDENCE = 0.95
-_PURPOSES = ("candidates", "shadow members", "shadow seeds", "twin noise")
+_PURPOSES = ("candidates", "shadow members", "shadow seeds", "twin noise", "toolbox")
 
 
 def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: int | None, tell: Tell) -> RunRecord:
@@ -77,6 +80,9 @@ def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: T
             if name in attacks.by_name:
                 found, curve = scene.result(name, attacks.by_name[name], shadows=most)
                 more, words = {"roc": curve}, in_words
+            elif name in attacks.toolbox:
+                found, more = scene.toolbox(name, attacks.toolbox[name])
+                words = in_words if "auc" in found else toolbox_in_words
             else:
                 found, more, words = *scene.integrity(_known(attacks.tampered)), integrity_in_words
             found["settings"] = settings
@@ -126,6 +132,16 @@ class _Scene:
             "non_members_from": challenge.others or "held_out_clients",
         }
         return found, told.curve_to_json()
+
+    def toolbox(self, name: str, attack: ToolboxAttack) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``run.json`` is to say of one of ART's attacks, and its curve, where there is one."""
+        return toolbox_result(
+            attack,
+            facts=model_facts(self._experiment, self._final_state),
+            challenge=self._examples,
+            rng=self._streams.rng("toolbox", *name.encode()),
+            confidence=CONFIDENCE,
+        )
 
     def integrity(self, tampered: Tampered) -> tuple[dict[str, Any], dict[str, Any]]:
         """What ``run.json`` is to say of the attack that changed the run, and what it came to round by round."""
