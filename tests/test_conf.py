@@ -42,7 +42,7 @@ NEEDS = {
     "fashion_example_dp": "fashion_mnist",
     "cifar_client_dp": "cifar10",
 }
-CLIENTS = {"heart_disease_silos": 4, "tcga_survival": 6, "mnist_writers_client_dp": 539}
+CLIENTS = {"heart_disease_silos": 4, "tcga_survival": 6, "mnist_writers_client_dp": 539, "mnist5k_rare_digit": 1}
 
 
 def choices(group: str) -> list[str]:

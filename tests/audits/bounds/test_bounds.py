@@ -22,7 +22,7 @@ from fedpriv.audits.bounds import (
 from fedpriv.audits.bounds.f_dp import _lowered_by_curve, is_ruled_out
 from fedpriv.errors import ConfigError
 
-PUBLISHED = [  # reference/privacy.md: Steinke, Nasr & Jagielski 2023, Theorem 5.2
+PUBLISHED = [  # Steinke, Nasr & Jagielski 2023, Theorem 5.2
     ((100, 100, 100), 0.0, 0.95, 3.4930),
     ((1000, 100, 95), 1e-5, 0.99, 1.9172),
     ((5000, 500, 450), 1e-5, 0.95, 1.9414),

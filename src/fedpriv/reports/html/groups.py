@@ -28,7 +28,7 @@ Measure = Callable[[Run], float | None]
 def group_gaps(panel: Panel) -> alt.LayerChart | None:
     """Demographic parity and equalised odds difference of each sensitive attribute at each setting."""
     rows = [
-        _row(setting, f"{attribute}: {name}", interval, metric="accuracy")
+        _row(setting, f"{attribute}: {name.split()[-1]}", interval, metric="accuracy")  # short, for phones
         for attribute in _attributes(panel)
         for name, key in list(_GAPS.items())[:2]
         for setting, interval in _intervals(panel, _gap(attribute, key))
