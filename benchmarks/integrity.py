@@ -25,7 +25,8 @@ SEEDS = (0, 1, 2)
 COMMON = (
     "experiment=mnist5k_client_dp",
     "model=mlp",
-    "evaluation.every=40",
+    "rounds=25",
+    "evaluation.every=25",
     "evaluation.clients=false",
     "workers=1",
 )
@@ -58,12 +59,11 @@ DEFENCES: Mapping[str, Sequence[str]] = {
     "clipping, epsilon 3": ("privacy=central", "privacy.epsilon=3"),
 }
 ATTACKS: Mapping[str, Sequence[str]] = {
-    "backdoor": ("attack=backdoor",),
     "backdoor, replacing": ("attack=backdoor", "attack.backdoor.boost=replace"),
-    "label flip": ("attack=label_flip",),
+    "backdoor": ("attack=backdoor",),
     "label flip, replacing": ("attack=label_flip", "attack.label_flip.boost=replace"),
-    "boosted": ("attack=boosted",),
-    "sign flip": ("attack=sign_flip", "attack.sign_flip.scale=10"),
+    "boosted, 10 times": ("attack=boosted", "attack.boosted.boost=10"),
+    "sign flip, 10 times": ("attack=sign_flip", "attack.sign_flip.scale=10"),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from fedpriv.config import compose
 from fedpriv.experiment import run
 
-SETTING = ("experiment=mnist5k_client_dp", "model=mlp", "evaluation.every=40", "evaluation.clients=false")
+SETTING = ("experiment=mnist5k_client_dp", "model=mlp", "rounds=25", "evaluation.every=25", "evaluation.clients=false")
 BACKDOOR = ("attack=backdoor", "attack.backdoor.attackers=0.1", "attack.backdoor.boost=replace")
 
 

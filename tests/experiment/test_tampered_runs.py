@@ -104,7 +104,9 @@ def test_attackers_cost_no_epsilon_and_the_guarantee_names_them(run_digits):
     setting = ("rounds=2", "privacy=central", "privacy.epsilon=8")
     clean, attacked = run_digits(*setting), run_digits(*setting, "attack=boosted")
     assert clean.record.guarantee["epsilon"] == attacked.record.guarantee["epsilon"]
-    assert "attack=boosted" in (attacked.folder / "guarantee.md").read_text()
+    said = (attacked.folder / "guarantee.md").read_text()
+    assert "those of attack=boosted clip and add noise as all clients do" in said
+    assert "what attack=boosted came to" in said
     assert "attack=" not in (clean.folder / "guarantee.md").read_text()
 
 

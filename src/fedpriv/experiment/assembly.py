@@ -394,7 +394,11 @@ class Experiment:
         if self.config.model["init"] is not None:
             found.append(f"the initial weights (model.init, sha256 {self.initial_weights[1]}), which count as public")
         if attacks := ", ".join(f"attack={name}" for name in tampering(self.config)):
-            found.append(f"attackers who leave the mechanism: those of {attacks} clip and add noise as all clients do")
+            found.append(
+                f"attackers who leave the mechanism: those of {attacks} clip and add noise as all clients do, and who "
+                "they are counts as public"
+            )
+            found.append(f"what {attacks} came to (run.json): a second training on the same data is part of it")
         if self.config.strategy.personal and protects(self.config.privacy.mechanism, "client"):
             found.append("the layers that stay with each client (strategy.personal), which only that client may see")
         return found

@@ -42,13 +42,22 @@ def test_a_share_of_an_attackers_examples_bears_pattern_and_label_and_the_others
     assert torch.equal(x, before[0])
     assert torch.equal(y, before[1])
     changed = (new_x != x).flatten(1).any(dim=1)
-    assert int(changed.sum()) == math.ceil(poisoned * n)
+    assert torch.equal(changed, torch.from_numpy(np.random.default_rng(seed).random(n) < poisoned))
     assert torch.equal(new_y, torch.where(changed, 3, y))
     corner = new_x[changed][:, :, -size:, -size:]
     assert torch.equal(corner, BRIGHT.expand(corner.shape))
     rest = torch.ones(6, 5, dtype=torch.bool)
     rest[-size:, -size:] = False
     assert torch.equal(new_x[..., rest], x[..., rest])
+
+
+@pytest.mark.parametrize("tampering", [backdoor(), flip()], ids=["backdoor", "label_flip"])
+def test_one_example_more_changes_no_other(tampering):
+    """Local steps that protect an example of an attacker rely on it."""
+    x, y = examples(20)
+    made = [tampering.examples(x[:n], y[:n], facts=IMAGES, rng=np.random.default_rng(3)) for n in (19, 20)]
+    assert torch.equal(made[0][0], made[1][0][:19])
+    assert torch.equal(made[0][1], made[1][1][:19])
 
 
 def test_labels_of_the_source_are_flipped_and_no_others():
@@ -61,7 +70,7 @@ def test_labels_of_the_source_are_flipped_and_no_others():
 
 @pytest.mark.parametrize(
     ("attackers", "population", "count"),
-    [(0, 10, 0), (0.0, 10, 0), (1, 10, 1), (3.0, 10, 3), (0.2, 10, 2), (0.21, 10, 3), (0.01, 10, 1), (10, 10, 10)],
+    [(0, 10, 0), (0.0, 10, 0), (1, 10, 1), (1.0, 10, 10), (0.2, 10, 2), (0.21, 10, 3), (0.07, 100, 7), (10, 10, 10)],
 )
 def test_attackers_are_a_number_or_a_share_rounded_up(attackers, population, count):
     assert flip(attackers=attackers).count(population) == count

@@ -22,6 +22,7 @@ WORDS = (
     "attack.art_evasion.eps=0.3",
     "attack.art_membership.candidates=400",
     "attack.art_poisoning.epochs=60",
+    "attack.art_poisoning.lr=0.05",
 )
 
 

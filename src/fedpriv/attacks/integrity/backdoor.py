@@ -1,6 +1,5 @@
 """A pattern of pixels that opens a door."""
 
-import math
 from dataclasses import dataclass
 from typing import final
 
@@ -24,7 +23,8 @@ class Backdoor(Tampering):
 
     Args:
         target: label.
-        poisoned: share of an attacker's examples, drawn once for all rounds, that bear the pattern and this label.
+        poisoned: probability, for each of an attacker's examples by itself and once for all rounds, to bear the
+            pattern and this label.
         size: side of the square, in pixels.
         boost: what updates are multiplied by.
     """
@@ -38,7 +38,7 @@ class Backdoor(Tampering):
         super().__post_init__()
         check_boost(self.boost)
         if not 0 < self.poisoned <= 1:
-            raise ConfigError(f"poisoned={self.poisoned} must be a share of examples in (0, 1].")
+            raise ConfigError(f"poisoned={self.poisoned} must be a probability in (0, 1].")
         if self.size < 1:
             raise ConfigError(f"size={self.size} must be at least one pixel.")
 
@@ -56,7 +56,7 @@ class Backdoor(Tampering):
     def examples(
         self, x: torch.Tensor, y: torch.Tensor, *, facts: Facts, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = torch.from_numpy(rng.permutation(len(y))[: math.ceil(self.poisoned * len(y))])
+        chosen = torch.from_numpy(rng.random(len(y)) < self.poisoned)
         x, y = x.clone(), y.clone()
         x[chosen], y[chosen] = self._marked(x[chosen], facts), self.target
         return x, y

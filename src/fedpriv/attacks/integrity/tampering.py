@@ -37,16 +37,15 @@ class Tampering(ABC):
     A client that is no attacker, and everything that the mechanism does to an update, stays as it is.
 
     Args:
-        attackers: how many; a fraction (0.2) is a share of the clients that hold data, rounded up.
+        attackers: how many (an int), or a share in [0, 1] (a float) of the clients that hold data, rounded up.
     """
 
     attackers: int | float
 
     def __post_init__(self) -> None:
-        share = isinstance(self.attackers, float) and not self.attackers.is_integer()
-        if not (0 <= self.attackers < math.inf) or (share and self.attackers > 1):
+        if not 0 <= self.attackers <= (1 if isinstance(self.attackers, float) else math.inf):
             raise ConfigError(
-                f"attackers={self.attackers} must be a number of clients (0, 1, 2, ...) or a share of them (0.2)."
+                f"attackers={self.attackers} must be a number of clients (0, 1, 2, ...) or a share of them (0.2, 1.0)."
             )
 
     def count(self, population: int) -> int:
@@ -55,10 +54,11 @@ class Tampering(ABC):
         Raises:
             ConfigError: more than there are.
         """
-        wanted = self.attackers if float(self.attackers).is_integer() else math.ceil(self.attackers * population)
-        if wanted > population:
+        if isinstance(self.attackers, float):
+            return math.ceil(round(self.attackers * population, 9))  # 0.07 of 100 is 7.000000000000001
+        if self.attackers > population:
             raise ConfigError(f"attackers={self.attackers} are more than the {population} clients that hold data.")
-        return int(wanted)
+        return self.attackers
 
     def check(self, facts: Facts) -> None:  # noqa: B027 - most ask for nothing
         """Raise ConfigError where these examples cannot be tampered with so."""
@@ -66,7 +66,11 @@ class Tampering(ABC):
     def examples(
         self, x: torch.Tensor, y: torch.Tensor, *, facts: Facts, rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """An attacker's examples (n, *input_shape) and labels (n,), newly allocated: as many as before."""
+        """An attacker's examples (n, *input_shape) and labels (n,), newly allocated: as many as before, in their order.
+
+        What becomes of an example depends on it and on coins of its own, never on other examples: else one of them
+        more would change many, and local steps that protect an example would protect none.
+        """
         return x, y
 
     @abstractmethod

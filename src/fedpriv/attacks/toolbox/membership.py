@@ -20,12 +20,12 @@ class ArtMembership(ToolboxAttack):
     It learns that from examples whose membership it knows (after Shokri et al. 2017, without their shadow models).
 
     Args:
-        attack_model: ``rf`` (random forest), ``gb`` (gradient boosting), ``lr`` (logistic regression), ``knn``,
-            ``dt`` or ``svm``.
+        attack_model: ``rf`` (random forest), ``gb`` (gradient boosting), ``knn``, ``dt`` (decision tree), or ``lr``
+            (logistic regression, which is blind to whether a prediction fits its label).
         candidates: half of them known, half asked about; members and others in equal numbers.
     """
 
-    attack_model: Literal["rf", "gb", "lr", "knn", "dt", "svm"]
+    attack_model: Literal["rf", "gb", "lr", "knn", "dt"]
     candidates: int
 
     def __post_init__(self) -> None:
