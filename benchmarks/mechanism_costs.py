@@ -1,6 +1,6 @@
 """What rounds cost with each privacy mechanism, over central fixed clipping, or over DP-SGD. Prints a Markdown table.
 
-python -m benchmarks.mechanism_costs [--workload W1] [--times 3] [--rounds 3]
+python -m benchmarks.mechanism_costs [--workload W1] [--times 3] [--rounds 3] [--only NAME ...]
 
 Runs of all mechanisms take turns, so that a busy machine slows all of them; the median of the measured rounds counts.
 """
@@ -41,16 +41,18 @@ def main() -> None:
     parser.add_argument("--workload", default="W1", choices=list(WORKLOADS))
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=None)
+    parser.add_argument("--only", nargs="*", default=[], help="mechanisms; all by default, the first of them always")
     asked = parser.parse_args()
     workload = WORKLOADS[asked.workload]
-    chosen = OF_CLIENTS if workload.protects == "client" else OF_EXAMPLES
+    known = OF_CLIENTS if workload.protects == "client" else OF_EXAMPLES
+    first = next(iter(known))
+    chosen = {name: options for name, options in known.items() if not asked.only or name in (first, *asked.only)}
     measured = workload.rounds if asked.rounds is None else asked.rounds
     seconds = defaultdict(list)
     for _ in range(asked.times):
         for name, options in chosen.items():
             rounds = run(workload, workload.warm_up + measured, options)
             seconds[name].append(statistics.median(rounds[workload.warm_up :]))
-    first = next(iter(chosen))
     print(f"| {workload.name}: mechanism | seconds a round | over {first} |\n| --- | --- | --- |")
     for name, found in seconds.items():
         ratios = [own / base for own, base in zip(found, seconds[first], strict=True)]

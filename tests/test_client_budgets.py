@@ -132,6 +132,7 @@ def test_killed_in_the_middle_it_ends_in_the_same_bits(kind, tmp_path, undisturb
     assert_nobody_exceeds(folder)
 
 
+@pytest.mark.slow
 @KINDS_KILLED
 def test_rounds_that_are_paid_twice_let_clients_retire_earlier(kind, tmp_path, undisturbed):
     run = (*EIGHT, *KINDS[kind], TWO_GROUPS, f"output_dir={tmp_path}")
@@ -144,6 +145,7 @@ def test_rounds_that_are_paid_twice_let_clients_retire_earlier(kind, tmp_path, u
     assert_nobody_exceeds(folder)
 
 
+@pytest.mark.slow
 def test_forced_again_it_is_the_same_release(tmp_path, undisturbed):
     run = (*EIGHT, *KINDS["central"], TWO_GROUPS, f"output_dir={tmp_path}")
     assert fedpriv("run", *run).code == 0

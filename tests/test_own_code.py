@@ -37,6 +37,23 @@ def test_a_changed_file_changes_it(package, name):
     assert own_code([SPEC]) != before
 
 
+def test_what_a_function_imports_counts_before_it_is_imported(package):
+    (package / "net.py").write_text("def net() -> float:\n    from .layers import SCALE\n\n    return SCALE\n")
+    before = own_code([SPEC])
+    assert "package_of_their_own.layers" in before
+    assert "package_of_their_own.layers" not in sys.modules
+    importlib.import_module("package_of_their_own.layers")
+    assert own_code([SPEC]) == before
+
+
+def test_an_installed_package_that_a_function_imports_counts_before_it_is_imported(package):
+    import sklearn
+
+    (package / "net.py").write_text("def net() -> float:\n    from sklearn.svm import SVC\n    import no_such_module\n")
+    found = own_code([SPEC])
+    assert found["scikit-learn"] == sklearn.__version__
+
+
 def test_a_compiled_module_counts_by_its_bytes(package, monkeypatch):
     importlib.import_module("package_of_their_own.net")
     compiled = package / "layers.so"

@@ -7,7 +7,9 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,8 +52,12 @@ def _module(spec: Mapping[str, Any]) -> ModuleType | None:
 
 
 def _add(module: ModuleType, found: dict[str, str]) -> None:
-    name, file = module.__name__, getattr(module, "__file__", None) or ""
-    if name in found or not _is_written_down(module) or name.split(".")[0] in _KNOWN:
+    if _is_written_down(module):
+        _add_file(module.__name__, str(module.__file__), module.__package__ or "", found)
+
+
+def _add_file(name: str, file: str, package: str, found: dict[str, str]) -> None:
+    if name in found or name.split(".")[0] in _KNOWN:
         return
     if _is_installed(file):
         found |= {name: version(name) for name in _distributions().get(name.split(".")[0], [])}
@@ -60,9 +66,35 @@ def _add(module: ModuleType, found: dict[str, str]) -> None:
     found[name] = hashlib.sha256(source).hexdigest()
     if not file.endswith(".py"):
         return  # compiled: what it imports is not written in it
-    for imported in _imports(source, package=module.__package__ or ""):
-        if imported in sys.modules:
-            _add(sys.modules[imported], found)
+    for imported in _imports(source, package=package):
+        place = _file_of(imported)
+        if place is not None:
+            inside = imported if Path(place).stem == "__init__" else imported.rpartition(".")[0]
+            _add_file(imported, place, inside, found)
+
+
+def _file_of(name: str) -> str | None:
+    """Where a module is written down, whether or not anything has imported it yet; nothing is imported for it."""
+    if name in sys.modules:
+        return getattr(sys.modules[name], "__file__", None) if _is_written_down(sys.modules[name]) else None
+    parts, spec = name.split("."), None
+    for end in range(1, len(parts) + 1):
+        inside = None if spec is None else spec.submodule_search_locations
+        if end > 1 and inside is None:
+            return None
+        spec = _found(".".join(parts[:end]), inside)
+        if spec is None:
+            return None
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def _found(name: str, inside: Sequence[str] | None) -> ModuleSpec | None:
+    if inside is not None:
+        return PathFinder.find_spec(name, inside)
+    try:
+        return find_spec(name)
+    except (ImportError, ValueError):  # an empty name, or a loaded module that says nothing of itself
+        return None
 
 
 def _is_installed(file: str) -> bool:

@@ -61,21 +61,27 @@ class ClippingGrid:
 
     def encode(self, update: torch.Tensor) -> EncodedUpdate:
         """Clip updates, shape (n, d) or (d,), and put them on the grid: ``values`` are int64, in units of ``step``."""
-        norm = torch.linalg.vector_norm(update, dim=-1, dtype=torch.float64)
-        finite = norm.isfinite()
-        safe_norm = self.clipping_norm * (1 - _rounding(update.shape[-1]))
-        factor = torch.where(norm <= safe_norm, 1.0, safe_norm / norm)[..., None] / self.step
         values = torch.empty(update.shape, dtype=torch.int64)
-        # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
-        for block, room in zip(update.split(_BLOCK, dim=-1), values.split(_BLOCK, dim=-1), strict=True):
-            room.copy_(block.double() * factor)  # which truncates toward zero
-        if not bool(finite.all()):
-            values.masked_fill_(~finite[..., None], 0)
+        norm = self.fill(values, update)
+        finite = norm.isfinite()
         return EncodedUpdate(
             values=values,
             norm=torch.where(finite, norm, math.nan),
             clipped=~finite | (norm > self.clipping_norm),
         )
+
+    def fill(self, values: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+        """As ``encode``, into ``values``, int64 of the same shape; the norms (float64) of ``update`` as it was."""
+        norm: torch.Tensor = torch.linalg.vector_norm(update, dim=-1, dtype=torch.float64)
+        finite = norm.isfinite()
+        safe_norm = self.clipping_norm * (1 - _rounding(update.shape[-1]))
+        factor = torch.where(norm <= safe_norm, 1.0, safe_norm / norm)[..., None] / self.step
+        # by blocks that fit a cache: of long vectors, the traffic to memory is what takes the time
+        for block, room in zip(update.split(_BLOCK, dim=-1), values.split(_BLOCK, dim=-1), strict=True):
+            room.copy_(block.double() * factor)  # which truncates toward zero
+        if not bool(finite.all()):
+            values.masked_fill_(~finite[..., None], 0)
+        return norm
 
     def decode(self, total: torch.Tensor) -> torch.Tensor:
         """A sum of encoded updates (int64) as float64, exactly."""

@@ -39,7 +39,9 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("privacy", ["none", "example", "central"])
+@pytest.mark.parametrize(
+    "privacy", ["example", *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "central"))]
+)
 def test_watching_leaves_every_weight_as_it_was(run_digits, tmp_path, privacy):
     own = ("rounds=2", f"privacy={privacy}", *(["privacy.epsilon=8"] * (privacy == "central")))
     plain = run_digits(*own)
@@ -140,6 +142,7 @@ def test_an_unfinished_run_is_not_attacked(run_digits, tmp_path):
         attack_run(ran.folder, {}, workers=1, tell=silent)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_watched_on(run_digits, tmp_path):
     own = ("rounds=3", "privacy=none", WATCHING, *FEW)
     whole = run_digits(*own, output_dir=tmp_path / "whole")
@@ -159,7 +162,7 @@ def test_several_workers_see_the_same(run_digits, tmp_path):
     assert np.isfinite(one.record.extra["attacks"]["loss_drop"]["auc"])
 
 
-@pytest.mark.parametrize("privacy", ["none", "central_adaptive"])
+@pytest.mark.parametrize("privacy", [pytest.param("none", marks=pytest.mark.slow), "central_adaptive"])
 def test_notes_are_of_those_who_answered_and_add_up(run_digits, tmp_path, privacy):
     own = ["rounds=2", f"privacy={privacy}", "federation.dropout=0.5", "attack=update_cosine", *FEW[:1]]
     own += ["privacy.epsilon=8"] * (privacy != "none")

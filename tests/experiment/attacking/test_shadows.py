@@ -58,7 +58,7 @@ def test_a_shadow_trains_on_its_members_at_their_clients_with_coins_of_its_own(t
     assert all(len({key[purpose] for key in keys.values()}) == 3 for purpose in keys["run"])
 
 
-@pytest.mark.parametrize("privacy", ["none", "example"])
+@pytest.mark.parametrize("privacy", ["none", pytest.param("example", marks=pytest.mark.slow)])
 def test_what_is_missing_is_trained_and_comes_out_the_same(tmp_path, privacy):
     made = shadows(tmp_path, f"privacy={privacy}")
     made.train(4, workers=1, tell=silent)
@@ -100,6 +100,7 @@ def test_a_model_that_never_saw_the_data_is_at_chance(run_digits, tmp_path):
         assert low - 0.01 <= 0.5 <= high + 0.01, name
 
 
+@pytest.mark.slow
 def test_losses_of_shadows_tell_who_was_in_them(tmp_path):
     """The ground that all attacks with shadows stand on."""
     made = shadows(tmp_path, "privacy=none", "model=mlp", "training.local_epochs=20", "partition.num_clients=2")

@@ -88,6 +88,7 @@ def test_noise_that_is_too_small_fails_the_run(strength, monkeypatch, tmp_path):
     assert here("verify", folder).code != 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_the_audit_finds_the_same(audited, tmp_path):
     run = (*LOUD, f"output_dir={tmp_path}")
     deeds = [EVERY_ROUND, ("kill", "fedpriv.federation:FederatedAveraging.run_round", "before", 2)]

@@ -61,14 +61,18 @@ class CentralPerLayer(OneRelease):
         return torch.zeros(size, dtype=torch.int64)
 
     def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate:
-        norm = torch.linalg.vector_norm(update, dim=1, dtype=torch.float64)
+        values = torch.empty(update.shape, dtype=torch.int64)
+        parts = zip(self._grids, self._split(values), self._split(update), strict=True)
+        norms = torch.stack([grid.fill(room, part) for grid, room, part in parts])
+        norm = torch.linalg.vector_norm(norms, dim=0)
         finite = norm.isfinite()
-        parts = [grid.encode(part) for grid, part in zip(self._grids, self._split(update), strict=True)]
-        values = torch.cat([part.values for part in parts], dim=1)
+        if not bool(finite.all()):
+            values.masked_fill_(~finite[:, None], 0)
+        most = torch.tensor([[layer.clipping_norm] for layer in self.layers], dtype=torch.float64)
         return EncodedUpdate(
-            values=torch.where(finite[:, None], values, 0),
+            values=values,
             norm=torch.where(finite, norm, math.nan),
-            clipped=~finite | torch.stack([part.clipped for part in parts]).any(dim=0),
+            clipped=~finite | (norms > most).any(dim=0),
         )
 
     def decode(self, gathered: Gathered) -> torch.Tensor:

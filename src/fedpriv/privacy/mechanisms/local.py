@@ -55,7 +55,7 @@ class _LocalReports(OneRelease, ABC):
 
     def encode(self, update: torch.Tensor, *, senders: Senders) -> EncodedUpdate:
         clipped = self.clip(update)
-        reports = clipped.values.clone()
+        reports = clipped.values
         stds = senders.noise_multipliers * self.clipping_norm
         for row, client, std in zip(reports, senders.clients.tolist(), stds.tolist(), strict=True):
             if std != 0:
