@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from fedpriv.config import compose
+from fedpriv.errors import ConfigError
 from fedpriv.experiment import resume
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.tampering import tampered_by
@@ -188,6 +189,14 @@ def test_what_cannot_be_run_is_one_message_before_there_is_a_folder(command, tmp
     assert message in told.err
     assert told.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_nobody_tells_somebody_elses_clients_to_tamper(tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("from flwr.clientapp import ClientApp\n\napp = ClientApp()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    theirs = ("strategy=flower", "strategy.client_app=theirs:app", "privacy=none", "attack=boosted")
+    with pytest.raises(ConfigError, match="nobody tells them"):
+        tampered_by(experiment(*theirs)).check()
 
 
 def test_a_finished_run_cannot_be_tampered_with(command, run_digits):
