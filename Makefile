@@ -62,7 +62,7 @@ $(VENV)/.test: $(VENV)/.core
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.test
-	$(PIP) install -c constraints.txt -e ".[mlflow,ray,tensorboard,wandb]"
+	$(PIP) install -c constraints.txt -e ".[art,mlflow,ray,tensorboard,wandb]"
 	@touch $@
 
 # FedLab asks for packages that it does not need here: its own file names the others.

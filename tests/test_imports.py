@@ -68,6 +68,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hydra": {"config", "sweeps", "cli"},
     "omegaconf": {"config", "sweeps", "cli"},
     "ray": {"runtimes"},
+    "art": {"attacks"},
 }
 PUBLIC_FLOWER = {
     "flwr.app",
@@ -169,6 +170,7 @@ def test_rules_have_no_cycle():
         ("privacy/planted.py", "import omegaconf"),
         ("experiment/lifecycle.py", "from hydra.utils import instantiate"),
         ("experiment/lifecycle.py", "def f():\n    import ray"),
+        ("experiment/lifecycle.py", "from art.estimators import classification"),
         ("federation/planted.py", "from flwr.server.strategy import FedAvg"),
         ("federation/planted.py", "from flwr import server"),
         ("runtimes/inprocess.py", "from flwr.supercore.run import Run"),

@@ -27,6 +27,7 @@ __all__ = [
     "parse",
     "preset",
     "run_id",
+    "tampering",
 ]
 
 SCHEMA_NAME = "fedpriv_schema"
@@ -175,8 +176,15 @@ def run_id(
     hashed["privacy"] = {key: value for key, value in told if value or key not in _HASHED_IF_GIVEN}
     if not hashed["audit"]:
         del hashed["audit"]
+    if tampered := tampering(config):
+        hashed["tampering"] = tampered
     text = json.dumps([hashed, code, data_fingerprint, tuning, version], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def tampering(config: Config) -> dict[str, dict[str, Any]]:
+    """Those of ``attack`` that change what clients send, and so the run: they say who the ``attackers`` are."""
+    return {name: spec for name, spec in config.attack.items() if "attackers" in spec}
 
 
 def parse(override: str) -> "Override":

@@ -392,6 +392,12 @@ def _check_attack(attack: dict[str, Any]) -> None:
             raise ConfigError(
                 f"attack.{name}={spec} must be an attack: a mapping with the key _target_, or null for none."
             )
+    tampering = [name for name, spec in attack.items() if "attackers" in spec]
+    if len(tampering) > 1:
+        raise ConfigError(
+            f"attack={' and '.join(tampering)} would each change the run, and none could be told from the other: "
+            "choose one of them."
+        )
 
 
 def _check_strategy(config: Config) -> None:

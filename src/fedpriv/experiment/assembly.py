@@ -13,7 +13,7 @@ from torch import nn
 
 from fedpriv import __version__
 from fedpriv.accounting.claims import noise_by_server, protects
-from fedpriv.config import MODEL_KEYS, Config, run_id
+from fedpriv.config import MODEL_KEYS, Config, run_id, tampering
 from fedpriv.data import FederatedData
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.client_side import (
@@ -70,7 +70,7 @@ from fedpriv.training.preflight import check_shapes
 # Purposes of the streams, by the seed that keys them.
 _PURPOSES = {
     "data": (*PURPOSES, "budgets"),
-    "sampling": ("cohort", "batches", "dropout", "training", "canaries"),
+    "sampling": ("cohort", "batches", "dropout", "training", "canaries", "attackers", "tampering"),
     "model": ("model",),
     "noise": ("noise", "commitment", "masks"),
 }
@@ -201,7 +201,7 @@ class Experiment:
         """What the user's own targets come from."""
         config = self.config
         parts = (config.data, config.partition, config.model, config.training.optimizer, config.training.function or {})
-        found = own_code((*parts, config.strategy.optimizer, *flower_targets(config)))
+        found = own_code((*parts, config.strategy.optimizer, *flower_targets(config), *tampering(config).values()))
         return found if config.model["init"] is None else {**found, "model.init": self.initial_weights[1]}
 
     @cached_property
@@ -393,6 +393,12 @@ class Experiment:
             found.append(f"the user's own code ({', '.join(own)}), where it reaches data that it is not given")
         if self.config.model["init"] is not None:
             found.append(f"the initial weights (model.init, sha256 {self.initial_weights[1]}), which count as public")
+        if attacks := ", ".join(f"attack={name}" for name in tampering(self.config)):
+            found.append(
+                f"attackers who leave the mechanism: those of {attacks} clip and add noise as all clients do, and who "
+                "they are counts as public"
+            )
+            found.append(f"what {attacks} came to (run.json): a second training on the same data is part of it")
         if self.config.strategy.personal and protects(self.config.privacy.mechanism, "client"):
             found.append("the layers that stay with each client (strategy.personal), which only that client may see")
         return found

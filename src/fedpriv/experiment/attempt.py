@@ -28,6 +28,7 @@ from fedpriv.experiment.nodes import make_app
 from fedpriv.experiment.planning import affordable, too_small
 from fedpriv.experiment.recording import Recorder, client_columns, round_row, rounds_trained
 from fedpriv.experiment.recovery import Start, choose_attempt, is_pending, key_name
+from fedpriv.experiment.tampering import tampered_by
 from fedpriv.federation import (
     Algorithm,
     App,
@@ -92,7 +93,7 @@ class Attempt:
             "own code": experiment.own_code,
             "nodes": "in this process" if grid is None else "elsewhere",
         }
-        self.watch = watch
+        self.watch, self.tampered = watch, tampered_by(experiment)
         self._redone = earlier is not None and earlier.is_done
         self.model = experiment.new_model()
         self.tested_model = in_channels_last(self.model, experiment.data.sample(2).to(experiment.device))
@@ -221,6 +222,8 @@ class Attempt:
                 )
         if self.retirement is not None and (never := self._never_drawn()):
             notes.append(f"{never} clients take no part: privacy.client_budgets allows them less than one round")
+        if self.tampered is not None:
+            notes.append(self.tampered.in_words)
         if attempt != self.start.attempt:
             notes.append(
                 "rounds that were released but not checkpointed are released again, and paid for again"
@@ -440,12 +443,15 @@ class Attempt:
             return {}
         if self.experiment.config.strategy.personal:
             return {}  # the shared layers alone answer nothing
+        model = self._loaded(self.tested_model)
         tested = evaluate_global(
-            self._loaded(self.tested_model),
+            model,
             data=self.experiment.data,
             task=self.experiment.task,
             device=self.experiment.device,
         )
+        if self.tampered is not None:
+            tested |= self.tampered.tested(model)
         self.metrics.update(tested)
         return tested
 

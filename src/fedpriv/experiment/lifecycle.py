@@ -14,6 +14,7 @@ from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking import Attacks, Watch, attack_run, conduct
 from fedpriv.experiment.attempt import Attempt
 from fedpriv.experiment.recovery import Start, latest_mark
+from fedpriv.experiment.tampering import tampered_by
 from fedpriv.experiment.trackers import told
 from fedpriv.federation import Grid
 from fedpriv.records.checkpoint import load_checkpoint
@@ -99,12 +100,14 @@ def _attacks(experiment: Experiment) -> Attacks:
 
         if audit := audit_of(experiment):
             audit.check()
+    if tampered := tampered_by(experiment):
+        tampered.check()
     return attacks
 
 
 def _attacked(attacks: Attacks, folder: RunFolder, record: RunRecord, reporter: Callback) -> RunRecord:
     """The finished run with what its attacks came to."""
-    if not attacks.by_name or not record.is_done:
+    if not attacks.specs or not record.is_done:
         return record
     return conduct(attacks, folder, workers=attacks.experiment.config.workers, tell=reporter.noted)
 

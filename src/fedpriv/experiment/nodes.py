@@ -14,6 +14,7 @@ from fedpriv.experiment.client_side import local_function, local_optimizer, loca
 from fedpriv.experiment.flower_side import load_client_app, make_mods
 from fedpriv.experiment.group_norms import example_groups
 from fedpriv.experiment.privacy.example import gradient_layers, gradient_norm, local_batches
+from fedpriv.experiment.tampering import tampered_by
 from fedpriv.federation import (
     App,
     HostedApp,
@@ -73,6 +74,8 @@ def make_node(experiment: Experiment, mechanism: Mechanism, streams: Streams) ->
 
         if audit := audit_of(experiment):
             trainer = audit.trainer(trainer, streams)
+    if tampered := tampered_by(experiment):
+        trainer = tampered.trainer(trainer, streams)
     return Node(
         data=experiment.data,
         model=model,

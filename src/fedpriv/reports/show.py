@@ -91,12 +91,18 @@ def show(path: Path) -> None:
 
 
 def _attacks(record: RunRecord) -> Iterator[str]:
-    found = {name: one for name, one in record.extra.get("attacks", {}).items() if "auc" in one}
+    found = record.extra.get("attacks", {})
     if found:
-        from fedpriv.attacks.scoring import in_words  # imports torch
+        from fedpriv.attacks import integrity, scoring, toolbox  # import torch
 
         yield "Attacks (diagnostics: what these adversaries got, not what others may)"
-        yield from (f"  {in_words(name, one)}" for name, one in found.items())
+        for name, one in found.items():
+            if "auc" in one:
+                yield f"  {scoring.in_words(name, one)}"
+            elif "attackers" in one:
+                yield f"  {integrity.in_words(name, one)}"
+            elif "success" in one:
+                yield f"  {toolbox.in_words(name, one)}"
         yield ""
 
 

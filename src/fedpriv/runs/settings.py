@@ -112,7 +112,9 @@ def averaged(values: Iterable[tuple[Seeds, float]], *, by: int | None) -> dict[A
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted key -> value of everything that changes a result, seeds apart; lists and empty mappings are values."""
-    return dict(_leaves({key: value for key, value in config.items() if key not in _NOT_SAID}, ""))
+    said = {key: value for key, value in config.items() if key not in _NOT_SAID}
+    tampering = {name: spec for name, spec in (config.get("attack") or {}).items() if "attackers" in spec}
+    return dict(_leaves({**said, **({"attack": tampering} if tampering else {})}, ""))
 
 
 def problem(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from .choice import Attacks, Watched
 from .conduct import attack_run, conduct
+from .saved import saved_model
 from .watching import Watch
 
-__all__ = ["Attacks", "Watch", "Watched", "attack_run", "conduct"]
+__all__ = ["Attacks", "Watch", "Watched", "attack_run", "conduct", "saved_model"]

@@ -6,8 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from fedpriv.attacks import MembershipAttack
+from fedpriv.attacks.toolbox import ToolboxAttack
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.toolbox import check_toolbox
+from fedpriv.experiment.tampering import Tampered, tampered_by
 from fedpriv.targets import build
 from fedpriv.training import AdditiveTask
 
@@ -33,15 +36,32 @@ class Attacks:
 
     @cached_property
     def by_name(self) -> dict[str, MembershipAttack]:
-        """Name -> attack.
+        """Name -> attack on what members leave in the run.
 
         Raises:
             ConfigError: no such attack, or arguments that it does not take.
         """
+        return {name: attack for name, attack in self._built.items() if isinstance(attack, MembershipAttack)}
+
+    @cached_property
+    def toolbox(self) -> dict[str, ToolboxAttack]:
+        """Name -> attack of ART's on the final model."""
+        return {name: attack for name, attack in self._built.items() if isinstance(attack, ToolboxAttack)}
+
+    @cached_property
+    def _built(self) -> dict[str, Any]:
+        kinds: Any = (MembershipAttack, ToolboxAttack)
         return {
-            name: build(spec, expected=MembershipAttack, where=f"attack.{name}")  # type: ignore[type-abstract]
+            name: build(spec, expected=kinds, where=f"attack.{name}")
             for name, spec in self.specs.items()
+            if "attackers" not in spec
         }
+
+    @cached_property
+    def tampered(self) -> Tampered | None:
+        """The attack that changed the run, if its result is asked for."""
+        found = tampered_by(self.experiment)
+        return found if found is not None and found.name in self.specs else None
 
     @property
     def watched(self) -> Watched | None:
@@ -51,6 +71,17 @@ class Attacks:
 
     def check(self) -> None:
         """Raise ConfigError for the first attack that this run gives no observation to, or no one to tell apart."""
+        for name, spec in self.specs.items():
+            if "attackers" in spec and spec != self.experiment.config.attack.get(name):
+                raise ConfigError(
+                    f"attack={name} changes what clients send, so it is part of a run, and this one was run without or "
+                    f"with other keys: fedpriv run ... attack={name}"
+                )
+        for name, theirs in self.toolbox.items():
+            self._check_model(name)
+            check_toolbox(name, theirs, self.experiment)
+            if theirs.needs == "training_known":
+                self._check_examples(name)
         for name, attack in self.by_name.items():
             self._check_model(name)
             if attack.needs.watches:

@@ -12,15 +12,21 @@ from safetensors.torch import load_file
 
 from fedpriv import __version__
 from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
+from fedpriv.attacks.integrity import in_words as integrity_in_words
 from fedpriv.attacks.scoring import in_words, score
+from fedpriv.attacks.toolbox import ToolboxAttack
+from fedpriv.attacks.toolbox import in_words as toolbox_in_words
 from fedpriv.config import load
 from fedpriv.errors import ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking.candidates import Candidates
 from fedpriv.experiment.attacking.challenge import Challenge, client_challenge, example_challenge
 from fedpriv.experiment.attacking.choice import Attacks
+from fedpriv.experiment.attacking.integrity import history, integrity
 from fedpriv.experiment.attacking.shadows import Shadows, Tell
+from fedpriv.experiment.attacking.toolbox import model_facts, toolbox_result
 from fedpriv.experiment.attacking.watching import SeenRounds
+from fedpriv.experiment.tampering import Tampered
 from fedpriv.records.atomic import strict_json, write_json_atomic, writing
 from fedpriv.records.checkpoint import load_checkpoint
 from fedpriv.records.run_folder import RunFolder
@@ -28,7 +34,7 @@ from fedpriv.records.run_record import RunRecord
 from fedpriv.streams import Streams, seed_key
 
 CONFIDENCE = 0.95
-_PURPOSES = ("candidates", "shadow members", "shadow seeds")
+_PURPOSES = ("candidates", "shadow members", "shadow seeds", "twin noise", "toolbox")
 
 
 def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: int | None, tell: Tell) -> RunRecord:
@@ -54,7 +60,7 @@ def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: i
             f"{path}: config or data are no longer those that run {record.run_id} was trained with. Restore them."
         )
     attacks = Attacks(experiment=experiment, specs=specs or experiment.config.attack)
-    if not attacks.by_name:
+    if not attacks.specs:
         raise ConfigError("No attack is named: e.g. fedpriv attack RUN attack=loss_threshold.")
     attacks.check()
     return conduct(attacks, folder, workers=workers, tell=tell)
@@ -66,20 +72,32 @@ def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: T
         record = folder.read_run_json()
         scene = _Scene(attacks.experiment, folder, record, workers=workers, tell=tell)
         most = max((attack.needs.shadows for attack in attacks.by_name.values()), default=0)
-        for name, attack in attacks.by_name.items():
+        for name in attacks.specs:
             settings = strict_json(dict(attacks.specs[name]))
             known = record.extra.get("attacks", {})
             if known.get(name, {}).get("settings") == settings:
                 continue
-            found, curve = scene.result(name, attack, shadows=most)
+            if name in attacks.by_name:
+                found, curve = scene.result(name, attacks.by_name[name], shadows=most)
+                more, words = {"roc": curve}, in_words
+            elif name in attacks.toolbox:
+                found, more = scene.toolbox(name, attacks.toolbox[name])
+                words = in_words if "auc" in found else toolbox_in_words
+            else:
+                found, more, words = *scene.integrity(_known(attacks.tampered)), integrity_in_words
             found["settings"] = settings
             with writing(folder.path):
                 scene.folder_of_results.mkdir(exist_ok=True)
-            write_json_atomic(scene.folder_of_results / f"{name}.json", {**found, "roc": curve})
+            write_json_atomic(scene.folder_of_results / f"{name}.json", {**found, **more})
             record = replace(record, extra={**record.extra, "attacks": {**known, name: found}})
             folder.write_run_json(record)
-            tell(in_words(name, found))
+            tell(words(name, found))
         return record
+
+
+def _known(tampered: Tampered | None) -> Tampered:
+    assert tampered is not None  # checked by Attacks.check
+    return tampered
 
 
 class _Scene:
@@ -114,6 +132,28 @@ class _Scene:
             "non_members_from": challenge.others or "held_out_clients",
         }
         return found, told.curve_to_json()
+
+    def toolbox(self, name: str, attack: ToolboxAttack) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``run.json`` is to say of one of ART's attacks, and its curve, where there is one."""
+        return toolbox_result(
+            attack,
+            facts=model_facts(self._experiment, self._final_state),
+            challenge=self._examples,
+            rng=self._streams.rng("toolbox", *name.encode()),
+            confidence=CONFIDENCE,
+        )
+
+    def integrity(self, tampered: Tampered) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``run.json`` is to say of the attack that changed the run, and what it came to round by round."""
+        found = integrity(
+            tampered,
+            final=self._final_state,
+            record=self._record,
+            noise_multipliers=self._noise_multipliers,
+            streams=self._streams,
+            tell=self._tell,
+        )
+        return found, {"rounds": history(tampered, self._folder)}
 
     # -- observations --------------------------------------------------------------------------------------
 
@@ -175,16 +215,19 @@ class _Scene:
 
     @cached_property
     def _shadows(self) -> Shadows:
-        checkpoint = load_checkpoint(self._folder.checkpoint)
-        if checkpoint is None:
-            noise = self._experiment.privacy.noise_multipliers()
-        else:
-            noise = checkpoint.tensors["plan/noise_multipliers"].numpy()
         return Shadows(
             experiment=self._experiment,
             challenge=self._examples,
             rounds=self._record.rounds,
-            noise_multipliers=noise,
+            noise_multipliers=self._noise_multipliers,
             streams=self._streams,
             folder=self.folder_of_results / "shadows",
         )
+
+    @cached_property
+    def _noise_multipliers(self) -> np.ndarray:
+        checkpoint = load_checkpoint(self._folder.checkpoint)
+        if checkpoint is None:
+            return self._experiment.privacy.noise_multipliers()
+        planned: np.ndarray = checkpoint.tensors["plan/noise_multipliers"].numpy()
+        return planned
