@@ -11,7 +11,6 @@ import pytest
 from fedpriv.config import compose
 from fedpriv.errors import AuditError, ConfigError, DamagedRunError
 from fedpriv.experiment.auditing import RepeatedAudit, check_repeated
-from fedpriv.experiment.auditing.repeated import Trial, _best_threshold, _errors
 from fedpriv.federation.node import Node
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "audit_repeatedly.py"
@@ -95,16 +94,6 @@ def test_a_client_canary_is_audited_by_many_runs_too(tmp_path):
     found = audit.conduct(200, workers=1, tell=silently)
     assert 0.7 < found["empirical_mu"] <= 2
     assert 0 < found["empirical_epsilon"] < found["claimed_epsilon"]
-
-
-def test_the_threshold_is_where_the_bound_is_best_and_errors_are_counted_on_its_sides():
-    trials = [Trial(run=k, included=k % 2 == 0, score=float(k % 2 == 0) + k / 100) for k in range(20)]
-    threshold = _best_threshold(trials, lambda errors: -errors["missed"] - errors["false_alarms"])
-    assert 0.19 < threshold < 1.0
-    assert _errors(trials, threshold) == {"runs_with": 10, "runs_without": 10, "missed": 0, "false_alarms": 0}
-    assert _errors(trials, 5.0)["missed"] == 10
-    with pytest.raises(ConfigError, match="fell alike"):
-        _best_threshold(trials[::2], lambda errors: 0.0)
 
 
 def test_what_cannot_be_audited_is_refused(tmp_path):

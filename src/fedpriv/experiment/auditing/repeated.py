@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from fedpriv.accounting.claims import noise_by_server
 from fedpriv.audits.bounds import repeated_epsilon, repeated_mu
+from fedpriv.audits.trials import Errors, Trial, best_threshold, errors_of
 from fedpriv.config import Config
 from fedpriv.errors import AuditError, ConfigError, DamagedRunError
 from fedpriv.records.atomic import writing
@@ -31,18 +31,6 @@ _PILOTS = 4  # one run of so many finds the threshold
 _OWN_COINS = ("noise", "masks", "commitment", "batches", "training", "dropout", "canaries")
 
 Tell = Callable[[str], None]
-Errors = dict[str, int]
-"""``runs_with``, ``runs_without``, ``missed`` and ``false_alarms``, as the bounds take them."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One run: whether the canary's coin put it in, and how much it looks as if it was."""
-
-    run: int
-    included: bool
-    score: float
 
 
 @final
@@ -165,8 +153,8 @@ class RepeatedAudit:
             "mu": lambda errors: repeated_mu(**errors, confidence=confidence),
         }
         for name, bound in bounds.items():
-            threshold = _best_threshold(trials[:pilots], bound)
-            errors = _errors(trials[pilots:], threshold)
+            threshold = best_threshold(trials[:pilots], bound)
+            errors = errors_of(trials[pilots:], threshold)
             told[f"empirical_{name}"] = bound(errors)
             told[f"by_{name}"] = {"threshold": threshold, **errors}
         return told
@@ -177,36 +165,6 @@ class RepeatedAudit:
         unit = self._audit.promise.unit
         stated = {one["unit"]: one["epsilon"] for one in (self.plan, *self.plan.get("also", ()))}
         return None if unit is None or stated[unit] is None else float(stated[unit])
-
-
-def _best_threshold(pilots: Sequence[Trial], bound: Callable[[Errors], float]) -> float:
-    """Midway between two scores of the pilots: where they give the best bound, of several the one of fewest errors.
-
-    Raises:
-        ConfigError: the canary was in all pilots, or in none.
-    """
-    if len({trial.included for trial in pilots}) < 2:
-        raise ConfigError(f"The canary's coin fell alike in all {len(pilots)} pilots: use more runs.")
-    scores = sorted(trial.score for trial in pilots)
-    between = [(low + high) / 2 for low, high in pairwise(scores)]
-
-    def worth(threshold: float) -> tuple[float, int]:
-        errors = _errors(pilots, threshold)
-        return bound(errors), -errors["missed"] - errors["false_alarms"]
-
-    return max(between, key=worth)
-
-
-def _errors(trials: Sequence[Trial], threshold: float) -> Errors:
-    """Runs above the threshold are taken to have the canary."""
-    inside = [trial.score for trial in trials if trial.included]
-    outside = [trial.score for trial in trials if not trial.included]
-    return {
-        "runs_with": len(inside),
-        "runs_without": len(outside),
-        "missed": sum(score <= threshold for score in inside),
-        "false_alarms": sum(score > threshold for score in outside),
-    }
 
 
 def _quietly(audit: RepeatedAudit, run: int) -> Trial:
