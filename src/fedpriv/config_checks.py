@@ -372,7 +372,7 @@ def _check_audit(audit: dict[str, Any]) -> None:
     keys = ("kind", "canaries", "guesses", "bound", "confidence")
     if set(audit) != set(keys):
         raise ConfigError(f"audit has the keys {', '.join(keys)}, not {', '.join(map(str, audit))}: choose audit=NAME.")
-    _one_of("audit.kind", str(audit["kind"]), ("client",))
+    _one_of("audit.kind", str(audit["kind"]), ("client", "example", "gradient"))
     _one_of("audit.bound", str(audit["bound"]), ("one_run", "f_dp"))
     canaries, guesses, confidence = audit["canaries"], audit["guesses"], audit["confidence"]
     if not _is_whole(canaries) or not 2 <= canaries <= _MOST_CANARIES:

@@ -24,7 +24,8 @@ class Streams:
     Args:
         keys: purpose -> key bytes. Purposes in use: ``partition`` and ``split`` (data), ``model``
             (initial weights), ``cohort``, ``batches``, ``dropout``, ``training`` (a model's own
-            randomness, such as dropout layers), ``noise``, ``masks`` (of secure sums), ``canaries``, ``budgets``.
+            randomness, such as dropout layers), ``noise``, ``masks`` (of secure sums), ``canaries``, ``canary
+            places``, ``budgets``.
     """
 
     keys: Mapping[str, bytes]

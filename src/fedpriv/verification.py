@@ -71,7 +71,7 @@ def verify(path: Path) -> Verdict:
         terms = [Terms.from_json(about) for about in starts[-1]["terms"]]
         finding = _finding(decisions)
         evidence = EVIDENCE if finding is None else finding.in_words
-        earned = tuple(_earned(entries, terms, evidence=evidence))
+        earned = tuple(_earned(entries, terms, finding))
     except (KeyError, TypeError, IndexError):
         old = "FAILS  audit.jsonl does not hold what this fedpriv states a guarantee under: another version wrote it"
         return Verdict(False, (chain, old))
@@ -104,20 +104,19 @@ def _wrong_audit(record: RunRecord, finding: "Finding | None", earned: Sequence[
         yield "audit: run.json and audit.jsonl do not tell of the same audit"
     elif record.audited is not None and finding is not None and record.audited != strict_json(finding.told):
         yield f"audit: {_differences(record.audited, strict_json(finding.told))}"
-    headline = earned[0]
-    if finding is not None and headline is not None and finding.contradicts(headline.epsilon, headline.curve):
+    audited = [claim for claim in earned if claim and finding and finding.is_about(claim.unit)]
+    if finding is not None and any(finding.contradicts(claim.epsilon, claim.curve) for claim in audited):
         yield f"audit: it contradicts the claim: {finding.in_words}"
 
 
 def _earned(
-    entries: Sequence[ReleaseEntry], terms: Sequence[Terms], *, evidence: str
+    entries: Sequence[ReleaseEntry], terms: Sequence[Terms], finding: "Finding | None"
 ) -> Iterator[Guarantee | None]:
     """Of each unit; an entry that is about none of them belongs to the first, which refuses it."""
     others = {about.unit for about in terms[1:]}
-    of_first = [entry for entry in entries if entry.unit not in others]
-    yield state_guarantee(of_first, terms=terms[0], evidence=evidence)
-    for about in terms[1:]:
-        yield state_guarantee([entry for entry in entries if entry.unit == about.unit], terms=about)
+    for number, about in enumerate(terms):
+        mine = [entry for entry in entries if (entry.unit == about.unit if number else entry.unit not in others)]
+        yield state_guarantee(mine, terms=about, evidence=EVIDENCE if finding is None else finding.evidence(about.unit))
 
 
 def _unpaid(record: RunRecord, entries: Sequence[ReleaseEntry]) -> Iterator[str]:

@@ -152,7 +152,10 @@ def test_links_lead_from_the_page_to_the_run_folders(digits_sweep, sweep, tmp_pa
     assert all((tmp_path / "deep" / link / "run.json").exists() for link in links)
 
 
-@pytest.mark.parametrize("name", [name for name in fedpriv.report.FIGURES if not name.startswith("group_")])
+OF_OTHER_RUNS = ("group_gaps", "group_accuracy", "claimed_and_measured", "attack_auc", "attack_roc")
+
+
+@pytest.mark.parametrize("name", [name for name in fedpriv.report.FIGURES if name not in OF_OTHER_RUNS])
 def test_every_figure_is_a_chart_for_notebooks(sweep, name):
     assert fedpriv.report.figure(name, sweep).to_dict()["layer"]
 

@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, final
 
+from fedpriv.accounting.claims import Unit
 from fedpriv.accounting.curve import Curve
+from fedpriv.accounting.guarantee import EVIDENCE
 
 from .bounds import Guesses, contradicted, f_dp_epsilon, one_run_epsilon
 
 Bound = Literal["one_run", "f_dp"]
+Kind = Literal["client", "example", "gradient"]
+UNITS: Mapping[str, Unit] = {"client": "client", "example": "example", "gradient": "example"}
+"""Whom canaries of a kind stand for."""
 
 
 @final
@@ -22,7 +27,7 @@ class Finding:
         estimate: of epsilon, from the cosines (Andrew et al. 2023): no bound; None where there is none.
     """
 
-    kind: str
+    kind: Kind
     bound: Bound
     guesses: Guesses
     delta: float
@@ -32,7 +37,7 @@ class Finding:
 
     @staticmethod
     def of(
-        guesses: Guesses, *, kind: str, bound: Bound, delta: float, confidence: float, estimate: float | None
+        guesses: Guesses, *, kind: Kind, bound: Bound, delta: float, confidence: float, estimate: float | None
     ) -> "Finding":
         return Finding(
             kind=kind,
@@ -71,6 +76,14 @@ class Finding:
             "delta": self.delta,
             "estimate": self.estimate,
         }
+
+    def evidence(self, unit: Unit | None) -> str:
+        """What a guarantee of such units says of audits; None: of a run that protects nobody."""
+        return self.in_words if unit is None or self.is_about(unit) else EVIDENCE
+
+    def is_about(self, unit: str) -> bool:
+        """Whether its canaries stand for such units."""
+        return UNITS[self.kind] == unit
 
     def contradicts(self, epsilon: float, claimed: Curve) -> bool:
         """Whether a claim is ruled out: epsilon at ``delta``, or the points of its curve together.

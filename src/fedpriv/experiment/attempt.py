@@ -534,12 +534,14 @@ class Attempt:
         audit = audit_of(self.experiment)
         if audit is None:
             return None
-        begun = self.layout.from_module(self.experiment.new_model())
-        moved = self.layout.flatten(self.state.optimizer.parameters) - begun
-        finding = audit.finding(moved, self.streams)
+        finding = audit.finding(
+            self.streams,
+            begun=self.layout.from_module(self.experiment.new_model()),
+            ended=self.layout.flatten(self.state.optimizer.parameters),
+        )
         self.recorder.decide("audited", round=self.state.round, **finding.to_json())
-        headline = self.experiment.privacy.headline
-        claim = headline.guarantee(self.recorder.entries, evidence=finding.in_words) if headline.unit else None
+        promise = audit.promise
+        claim = promise.guarantee(self.recorder.entries, evidence=finding.in_words) if promise.unit else None
         if claim is not None and finding.contradicts(claim.epsilon, claim.curve):
             self.contradicted = True
             self.recorder.write(audited=finding.told)
@@ -591,8 +593,10 @@ class Attempt:
         evidence = EVIDENCE if self.finding is None else self.finding.in_words
         entries = self.recorder.entries
         earned = [
-            promise.guarantee(entries, evidence=EVIDENCE if number else evidence)  # the headline's unit is audited
-            for number, promise in enumerate(promises)
+            promise.guarantee(
+                entries, evidence=EVIDENCE if self.finding is None else self.finding.evidence(promise.unit)
+            )
+            for promise in promises
         ]
         if self.recorder.has_started:
             self.recorder.state(

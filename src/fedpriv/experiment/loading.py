@@ -12,7 +12,7 @@ from fedpriv.experiment.canary_clients import num_canary_clients, with_canary_cl
 from fedpriv.streams import Streams, seed_key
 from fedpriv.targets import build
 
-PURPOSES = ("split", "partition", "holdout", "held out clients")
+PURPOSES = ("split", "partition", "holdout", "held out clients", "canary places")
 
 
 def load_data(config: Config) -> FederatedData:
@@ -50,6 +50,10 @@ def load_data(config: Config) -> FederatedData:
         holdout=_holdout(partition, config.split.client_holdout, streams.rng("holdout")),
         held_out_clients=_held_out(partition, config.split.held_out_clients, streams.rng("held out clients")),
     )
+    if config.audit.get("kind") == "example":
+        from fedpriv.experiment.canary_examples import with_canary_examples  # scipy, only for audited runs
+
+        return with_canary_examples(config, data, streams)
     return with_canary_clients(data, num_canary_clients(config))
 
 

@@ -59,10 +59,11 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def results(record: RunRecord) -> dict[str, float]:
-    """A finished run's metrics and guarantee, as numbers; where nothing is claimed there is no epsilon."""
+    """A finished run's metrics, guarantee and audit, as numbers; where nothing is claimed there is no epsilon."""
     claim = {} if record.guarantee is None else record.guarantee
     earned = {f"guarantee_{key}": claim.get(key) for key in ("epsilon", "delta")}
-    return numbers({**record.metrics, **earned})
+    shown = {"audit_empirical_epsilon": (record.audited or {}).get("empirical_epsilon")}
+    return numbers({**record.metrics, **earned, **shown})
 
 
 def _config(folder: Path) -> dict[str, Any]:

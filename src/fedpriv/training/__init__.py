@@ -4,6 +4,7 @@ from .example_groups import ExampleGroups
 from .function_trainer import FunctionTrainer
 from .interface import ClientResult, ClientWork, LocalTrainer
 from .measure import answers, judged, measure
+from .planted import Planted, SparseGradient
 from .preflight import check_model, fix_model
 from .sgd import SgdTrainer
 from .shuffled_batches import ShuffledBatches
@@ -27,9 +28,11 @@ __all__ = [
     "LocalTrainer",
     "MemoryFormat",
     "NextToken",
+    "Planted",
     "Regression",
     "SgdTrainer",
     "ShuffledBatches",
+    "SparseGradient",
     "Survival",
     "Task",
     "Tuning",

@@ -3,12 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from .planted import Planted
+
 State = Mapping[str, torch.Tensor]
+
+
+class Batches(Protocol):
+    """Which examples are in which step of a client."""
+
+    def plan(self, coins: Callable[[], np.random.Generator], num_examples: int) -> Iterator[np.ndarray]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +35,7 @@ class ClientWork:
         torch_state: makes the state of torch's own generator while the model runs (dropout layers and the like); what
             an accelerator draws is keyed by it, too.
         groups: reads the examples' sensitive groups, int64 (n, attributes); None where the data names none.
+        planted: an auditor's places among the examples; None: nobody audits them.
     """
 
     client_id: int
@@ -37,6 +47,18 @@ class ClientWork:
     noise: Callable[[], torch.Generator]
     torch_state: Callable[[], torch.Tensor]
     groups: Callable[[], torch.Tensor] | None = None
+    planted: Planted | None = None
+
+    def plan(self, batches: Batches, num_examples: int) -> Iterator[np.ndarray]:
+        """Whose own gradients are in which step."""
+        drawn = batches.plan(self.batches, num_examples)
+        return drawn if self.planted is None else map(self.planted.heard, drawn)
+
+    def added(self, batches: Batches, num_examples: int, *, size: int) -> Iterator[torch.Tensor | None]:
+        """What an auditor adds to each step's sum of clipped gradients, float32 (size,); None for nothing."""
+        if self.planted is None or not self.planted.gradients:
+            return repeat(None)
+        return self.planted.added(batches.plan(self.batches, num_examples), size=size)
 
 
 @dataclass(frozen=True, kw_only=True)

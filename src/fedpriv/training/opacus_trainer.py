@@ -100,7 +100,8 @@ class OpacusTrainer:
         groups = work.groups().to(self._device) if self._groups is not None and work.groups is not None else None
         tally = None if self._groups is None or groups is None else GroupTally(self._groups, clients=1)
         seen, loss_sum, clipped, steps = 0, 0.0, 0, 0
-        for indices in self._batches.plan(work.batches, len(y)):
+        planted = work.added(self._batches, len(y), size=self._layout.size)
+        for indices, added in zip(work.plan(self._batches, len(y)), planted, strict=False):  # unaudited, it is endless
             batch = torch.from_numpy(indices).to(self._device)
             optimizer.zero_grad(set_to_none=True)
             if len(batch):
@@ -112,6 +113,8 @@ class OpacusTrainer:
             clipped += int(marked.sum())
             if tally is not None and theirs is not None:
                 tally.add(theirs[None], seen=torch.ones_like(marked)[None], clipped=marked[None])
+            if added is not None:
+                self._plant(optimizer, added)
             optimizer.add_noise()
             optimizer.scale_grad()
             terms.add()
@@ -173,6 +176,12 @@ class OpacusTrainer:
                 p.grad_sample = (_rows(p.grad_sample) * factors.nan_to_num()[:, None]).view_as(p.grad_sample)
         optimizer.clip_and_accumulate()
         return bad | (norms > bounds)
+
+    def _plant(self, optimizer: DPOptimizer, added: torch.Tensor) -> None:
+        """Adds to the sums of clipped gradients what an auditor's places add."""
+        named = dict(self._model.named_parameters())
+        for name, part in self._layout.unflatten(added.to(self._device)).items():
+            named[name].summed_grad += part  # type: ignore[attr-defined]
 
 
 def _norms(optimizer: DPOptimizer) -> torch.Tensor:

@@ -56,7 +56,9 @@ class SgdTrainer:
         )
         x, y = (tensor.to(self.device) for tensor in work.examples())
         steps, seen, loss_sum = 0, 0, torch.zeros((), dtype=torch.float64)
-        for indices in self.batches.plan(work.batches, len(y)):
+        for indices in work.plan(self.batches, len(y)):
+            if not len(indices):  # a place of an auditor's was all of it
+                continue
             batch = torch.from_numpy(indices).to(self.device)
             optimizer.zero_grad(set_to_none=True)
             loss = self.task.loss_sum(self.model(x[batch]), y[batch])

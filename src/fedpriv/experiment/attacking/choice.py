@@ -139,7 +139,12 @@ class Attacks:
             )
 
     def _check_examples(self, name: str) -> None:
-        data = self.experiment.data
+        data, kind = self.experiment.data, self.experiment.config.audit.get("kind")
+        if kind in ("example", "gradient"):
+            raise ConfigError(
+                f"attack={name} takes all training examples for members, but those that audit={kind}_canaries leaves "
+                "out are no members: attack the run without the audit."
+            )
         if data.holdout is not None and not data.holdout.sizes[data.population_ids].any():
             raise ConfigError(
                 f"attack={name} has no non-members: split.client_holdout={self.experiment.config.split.client_holdout} "

@@ -35,7 +35,8 @@ def integrity(
     tell(f"{tampered.name}: the same run without attackers, {record.rounds} rounds")
     model = experiment.new_model()
     model.load_state_dict(final)
-    twin = train_again_on(_twin(experiment, streams), rounds=record.rounds, noise_multipliers=noise_multipliers)
+    alone = _twin(experiment, streams)
+    twin = train_again_on(alone, alone.streams(None), rounds=record.rounds, noise_multipliers=noise_multipliers)
     headline = f"test_{experiment.task.headline}"
     shared: dict[str, Any] = {"data": experiment.data, "task": experiment.task, "device": experiment.device}
     attacked, clean = tampered.outcome(model), tampered.outcome(twin)

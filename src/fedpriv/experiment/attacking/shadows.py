@@ -112,7 +112,13 @@ class Shadows:
             tell(f"shadow model {done} of {len(missing)}")
 
     def _train_one(self, shadow: int) -> None:
-        model = train_again_on(self._experiment(shadow), rounds=self.rounds, noise_multipliers=self.noise_multipliers)
+        experiment = self._experiment(shadow)
+        model = train_again_on(
+            experiment,
+            experiment.streams(None),
+            rounds=self.rounds,
+            noise_multipliers=self.noise_multipliers,
+        )
         save_model(self._file(shadow), model.state_dict())
 
     def _experiment(self, shadow: int) -> Experiment:
@@ -147,12 +153,14 @@ def _train_quietly(shadows: Shadows, shadow: int) -> None:
     shadows._train_one(shadow)
 
 
-def train_again_on(experiment: Experiment, *, rounds: int, noise_multipliers: np.ndarray) -> nn.Module:
+def train_again_on(
+    experiment: Experiment, streams: Streams, *, rounds: int, noise_multipliers: np.ndarray
+) -> nn.Module:
     """The model that so many rounds of an experiment end with; nothing is recorded, and no budget is anybody's.
 
-    Its noise is that of ``noise_multipliers``, with the experiment's own coins; it must not share them with a run.
+    Args:
+        streams: of all coins; it must not share them with a run.
     """
-    streams = experiment.streams(None)
     retirement = experiment.privacy.retirement(noise_multipliers, streams, paid=(), since=0, attempt=0)
     mechanism = experiment.privacy.mechanism(noise_multipliers, streams, retirement)
     model = experiment.new_model()

@@ -1,26 +1,33 @@
-"""``audit``: which canaries join a run, refused in time where they could show nothing."""
+"""``audit``: which canaries join a run, refused in time where they could show nothing, and what came of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 import torch
 
-from fedpriv.accounting.claims import noise_by_server, protects
 from fedpriv.audits.bounds import Guesses, one_shot_estimate
 from fedpriv.audits.canaries import Canaries
-from fedpriv.audits.client_canaries import CanaryTrainer
-from fedpriv.audits.finding import Finding, lower_bound
+from fedpriv.audits.finding import UNITS, Finding, lower_bound
 from fedpriv.config import Config
 from fedpriv.errors import ConfigError
 from fedpriv.streams import Streams
 from fedpriv.training import LocalTrainer
 
 from ..assembly import Experiment
+from ..privacy import Promise
+from .client_kind import ClientCanaries
+from .example_kinds import ExampleCanaries, GradientCanaries
+from .kinds import CanaryKind
 
 _LEAST_EPSILON = 1.0  # that an audit must be able to show, if all of its guesses are right
 _FEWEST = 50  # guesses, unless others are asked for: those that one is surest of show most
-_NORM_WITHOUT_PRIVACY = 1.0
+_KINDS: dict[str, type[CanaryKind]] = {
+    "client": ClientCanaries,
+    "example": ExampleCanaries,
+    "gradient": GradientCanaries,
+}
 
 
 @final
@@ -37,23 +44,7 @@ class Audit:
 
     def check(self) -> None:
         """Raise ConfigError for canaries that this run has no place for, or too few to show anything."""
-        config = self.experiment.config
-        mechanism = config.privacy.mechanism
-        if mechanism != "none" and not protects(mechanism, "client"):
-            raise ConfigError(
-                f"audit=client_canaries asks what a client's update gives away, but privacy={mechanism} protects "
-                "examples: choose a client-level mechanism, or privacy=none."
-            )
-        if config.strategy.algorithm != "fedavg":
-            raise ConfigError(
-                "audit=client_canaries knows what becomes of averaged updates, not what "
-                f"strategy={config.strategy.algorithm} makes of them: use strategy=fedavg, fedavgm or fedadam."
-            )
-        if not noise_by_server(mechanism) and config.strategy.weighting != "uniform":
-            raise ConfigError(
-                "audit=client_canaries has clients without data, to which strategy.weighting=examples gives no weight: "
-                "use strategy.weighting=uniform."
-            )
+        self.kind.check()
         best = self._best
         if best < _LEAST_EPSILON:
             raise ConfigError(
@@ -67,6 +58,12 @@ class Audit:
         guesses = Guesses(canaries=self.count, made=self.guesses_made, right=self.guesses_made)
         return lower_bound(guesses, bound=self.spec["bound"], delta=self.delta, confidence=self.spec["confidence"])
 
+    @cached_property
+    def kind(self) -> CanaryKind:
+        make: Any = _KINDS[self.spec["kind"]]
+        made: CanaryKind = make(experiment=self.experiment)
+        return made
+
     @property
     def count(self) -> int:
         return int(self.spec["canaries"])
@@ -78,42 +75,46 @@ class Audit:
         return 2 * (int(made if made is not None else min(self.count, max(_FEWEST, self.count // 5))) // 2)
 
     @property
+    def promise(self) -> Promise:
+        """To the units that the canaries stand for; with ``privacy=none`` the one that claims nothing."""
+        promises = self.experiment.privacy.promises
+        return next((one for one in promises if one.unit == UNITS[self.spec["kind"]]), promises[0])
+
+    @property
     def delta(self) -> float:
         """Of the claim that is audited; 0 where there is none."""
-        promise = self.experiment.privacy.headline
-        return promise.delta[0] if promise.unit is not None else 0.0
+        return self.promise.delta[0] if self.promise.unit is not None else 0.0
 
     def canaries(self, streams: Streams) -> Canaries:
         return Canaries(count=self.count, streams=streams)
 
     def trainer(self, trainer: LocalTrainer, streams: Streams) -> LocalTrainer:
         """As ``trainer``, with the canaries in their places."""
-        norm = self.experiment.config.privacy.clipping_norm
-        return CanaryTrainer(
-            trainer=trainer,
-            canaries=self.canaries(streams),
-            first=self.experiment.data.num_clients - self.count,
-            norm=_NORM_WITHOUT_PRIVACY if norm is None else norm,
-        )
+        return self.kind.trainer(trainer, self.canaries(streams))
 
-    def finding(self, moved: torch.Tensor, streams: Streams) -> Finding:
+    def finding(self, streams: Streams, *, begun: torch.Tensor, ended: torch.Tensor) -> Finding:
         """What the final model shows, to somebody who knows the initial one.
 
         Args:
-            moved: final minus initial parameters (d,).
+            begun, ended: parameters of both (d,).
         """
         canaries = self.canaries(streams)
-        cosines = canaries.cosines(moved)
-        inside = cosines[canaries.included]
-        estimable = self.delta > 0 and len(inside) >= 10 and bool(np.isfinite(cosines).all())
+        scores = self.kind.scores(canaries, begun=begun, ended=ended)
         return Finding.of(
-            canaries.guesses(cosines, made=self.guesses_made),
-            kind="client",
+            canaries.guesses(scores, made=self.guesses_made),
+            kind=self.spec["kind"],
             bound=self.spec["bound"],
             delta=self.delta,
             confidence=float(self.spec["confidence"]),
-            estimate=one_shot_estimate(inside, dimension=len(moved), delta=self.delta) if estimable else None,
+            estimate=self._estimate(scores[canaries.included]),
         )
+
+    def _estimate(self, inside: np.ndarray) -> float | None:
+        """From the scores of those that are in; None where there is none."""
+        dimension = self.kind.dimension
+        if dimension is None or self.delta == 0 or len(inside) < 10 or not np.isfinite(inside).all():
+            return None
+        return one_shot_estimate(inside, dimension=dimension, delta=self.delta)
 
 
 def audit_of(experiment: Experiment) -> Audit | None:

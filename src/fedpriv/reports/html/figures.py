@@ -13,6 +13,7 @@ from fedpriv.runs import Run
 from .clients import client_clip_rate, client_epsilon, client_metric
 from .curves import epsilon_by_round, learning_curves, train_loss
 from .groups import group_accuracy, group_gaps
+from .measured import attack_auc, attack_roc, claimed_and_measured
 from .panels import Panel, panels
 from .privacy_utility import privacy_utility
 from .theme import on_white
@@ -31,6 +32,9 @@ FIGURES: Mapping[str, Callable[[Panel], alt.LayerChart | None]] = MappingProxyTy
         "client_epsilon": client_epsilon,
         "group_gaps": group_gaps,
         "group_accuracy": group_accuracy,
+        "claimed_and_measured": claimed_and_measured,
+        "attack_auc": attack_auc,
+        "attack_roc": attack_roc,
         "seconds": seconds,
     }
 )

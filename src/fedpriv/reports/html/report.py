@@ -6,12 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fedpriv.accounting.guarantee import EVIDENCE
 from fedpriv.errors import InputError
 from fedpriv.runs import Run, Runs
 from fedpriv.runs.likeness import differences
 from fedpriv.runs.settings import seeds_of
 
-from . import clients, curves, groups
+from . import by_setting, clients, curves, groups, measured
 from .best import best_run
 from .cost import answer, cost_table
 from .exports import export_figures, export_tables, write
@@ -101,6 +102,7 @@ class _Report:
             guarantee_table(self.panels),
             *(clients.size_table(panel) for panel in self.panels),
             *(groups.group_table(panel) for panel in self.panels),
+            *(measured.measured_table(panel) for panel in self.panels),
             run_table(self.panels, beside=self.beside),
             others_table(self.runs.others, beside=self.beside),
             difference_table(self.panels),
@@ -128,13 +130,16 @@ class _Report:
                     "best": best_run(panel),
                     "by_size": by_key.get(f"clients_by_size{panel.key}"),
                     "by_group": by_key.get(f"groups{panel.key}"),
+                    "measured_table": by_key.get(f"measured{panel.key}"),
                 }
                 for panel in self.panels
             ],
             "any_clients": any(parts["clients"] for parts in self.drawn.values()),
             "any_groups": any(parts["groups"] for parts in self.drawn.values()),
             "guarantees": list(in_all_words(self.panels)),
-            "attacks": _attacks(list(self.runs)),
+            "audits": _audits(list(self.runs)),
+            "any_measured": any(table.key.startswith("measured") for table in self.tables),
+            "contradicted": measured.contradicted(self.runs.others),
             "guarantee_table": by_key["guarantees"],
             "run_table": by_key["runs"],
             "others": by_key.get("not_reported"),
@@ -193,6 +198,24 @@ _PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ),
         ("group_accuracy", "Accuracy by group", "On the group's test examples. Means over seeds, 95 % intervals."),
     ],
+    "measured": [
+        (
+            "claimed_and_measured",
+            "Epsilon, claimed and measured",
+            "Bars: what is proved, at most. Dots: what the canaries of each run show, at least.",
+        ),
+        (
+            "attack_auc",
+            "Attacks against epsilon",
+            "How well each attack tells who was in the training data: 0.5 is chance. Means over seeds, 95 % intervals.",
+        ),
+        (
+            "attack_roc",
+            "ROC curves",
+            "Share of members found at each share of false alarms, both logarithmic: what is found at few false alarms "
+            "is what harms. One run of each setting, that of the lowest seed; dashed and straight: chance.",
+        ),
+    ],
     "seconds": [("seconds", "Where the seconds went", "")],
 }
 
@@ -207,7 +230,8 @@ def _figures(part: str, panel: Panel) -> Iterator[Drawn]:
 
 def _thinned(part: str, panel: Panel) -> str:
     """Says it, where a figure does not show all."""
-    counted = {"curves": curves.drawn, "clients": clients.shown, "groups": groups.shown}
+    counted = {"curves": curves.drawn, "clients": clients.shown, "groups": by_setting.shown}
+    counted["measured"] = by_setting.shown
     shown = len(counted[part](panel)) if part in counted else len(panel.settings)
     most = max(run.rounds.num_rows for run in panel.runs) if part == "curves" else 0
     said = []
@@ -235,12 +259,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _attacks(runs: Sequence[Run]) -> str:
+def _audits(runs: Sequence[Run]) -> str:
     told = dict.fromkeys(str(run.guarantee["evidence"]) for run in runs if run.guarantee)
-    made = [evidence for evidence in told if evidence != "no audit was run"]
-    if made:
-        return "; ".join(made)
-    return (
-        "None were made. What stands here is proved from the ledger; nothing was measured by attacking these models, "
-        "so nothing is known of what an attack would reach below epsilon."
-    )
+    made = [evidence for evidence in told if evidence != EVIDENCE]
+    return "; ".join(made) or "No claim was audited: it is proved from the ledger, and nothing was measured beside it."

@@ -1,18 +1,16 @@
 """K clients at once: stacked parameters, batches side by side, gradients clipped example by example where asked."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
 from fedpriv.models import ParameterLayout
 
 from ..example_groups import ExampleGroups, GroupTally
-from ..interface import ClientResult, ClientWork, coins_of, failed
+from ..interface import Batches, ClientResult, ClientWork, coins_of, failed
 from ..layer_clipping import clip_factors
 from ..local_steps import OptimizerFactory
 from ..rules import FedNovaRule, LocalRule, PlainRule
@@ -21,12 +19,6 @@ from .batch import Batch, Examples, batches_of, stacks
 from .model import StackedModel
 from .noise import DpSgd, StackNoise
 from .trial import Formulation
-
-
-class Batches(Protocol):
-    """Which examples are in which step of a client."""
-
-    def plan(self, coins: Callable[[], np.random.Generator], num_examples: int) -> Iterator[np.ndarray]: ...
 
 
 class VectorizedTrainer:
@@ -105,7 +97,7 @@ class VectorizedTrainer:
     def _examples(self, work: ClientWork) -> Examples:
         x, y = work.examples()
         size = y.shape[0]
-        plan = list(self._batches.plan(work.batches, size))
+        plan = list(work.plan(self._batches, size))
         groups = work.groups() if self._groups is not None and work.groups is not None else None
         return Examples(work=work, x=x, y=y, size=size, plan=plan, seen=sum(map(len, plan)), groups=groups)
 
@@ -138,10 +130,12 @@ class VectorizedTrainer:
         corrections = self._corrections(model, clients, like=anchor)
         noise = None if self._private is None else StackNoise(clients, self._private, like=gradient)
         tally = None if self._groups is None else GroupTally(self._groups, clients=len(clients))
+        planted = self._planted(clients)
         sums = torch.zeros(2, len(clients), dtype=torch.float64, device=self._device)
         final = anchor.clone()
         for step, batch in enumerate(batches_of(clients, device=self._device, channels_last=self._channels_last)):
             sums += self._gradients(model, batch, gradient, tally)
+            self._plant(model, planted, into=gradient)
             if noise is not None:
                 noise.add(gradient, step=step)
             if self._mu:
@@ -208,6 +202,26 @@ class VectorizedTrainer:
         if private.groups is not None and batch.groups is not None:
             bounds = private.groups.bounds(batch.groups, max_grad_norm=private.max_grad_norm)
         return torch.where(batch.mask & ~bad, clip_factors(norms, bounds), 0.0)
+
+    def _planted(self, clients: Sequence[Examples]) -> dict[int, Iterator[torch.Tensor | None]]:
+        """By the client's row: what an auditor adds to its sums of clipped gradients, step by step."""
+        return {
+            row: client.work.added(self._batches, client.size, size=self._layout.size)
+            for row, client in enumerate(clients)
+            if client.work.planted is not None
+        }
+
+    def _plant(
+        self, model: StackedModel, planted: Mapping[int, Iterator[torch.Tensor | None]], *, into: torch.Tensor
+    ) -> None:
+        """Adds what an auditor adds to one step, before the noise."""
+        if planted:
+            named = dict(model.named(into))
+            for row, steps in planted.items():
+                added = next(steps, None)
+                if added is not None:
+                    for name, part in self._layout.unflatten(added.to(self._device)).items():
+                        named[name][row] += part
 
     # -- before and after the steps ------------------------------------------------------------------------
 
