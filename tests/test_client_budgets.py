@@ -33,7 +33,7 @@ KINDS = {
     "local_gaussian": ("privacy=local_gaussian", "sampling.cohort=6", *NOISE[:1], "privacy.noise_multiplier=6"),
     "local_laplace": ("privacy=local_laplace", "privacy.epsilon=12"),
 }
-FAST = ("example", "central")
+FAST = ("central",)
 ALL_KINDS = pytest.mark.parametrize(
     "kind", [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )
@@ -122,6 +122,7 @@ def test_whoever_allows_more_releases_more(kind, undisturbed):
     assert 0 <= values[0] < values[1] < values[2]
 
 
+@pytest.mark.slow
 @KINDS_KILLED
 def test_killed_in_the_middle_it_ends_in_the_same_bits(kind, tmp_path, undisturbed):
     run = (*EIGHT, *KINDS[kind], TWO_GROUPS, f"output_dir={tmp_path}")
@@ -155,6 +156,7 @@ def test_forced_again_it_is_the_same_release(tmp_path, undisturbed):
     assert_nobody_exceeds(folder)
 
 
+@pytest.mark.slow
 def test_retired_clients_are_in_no_cohort(undisturbed):
     entries = ledger(undisturbed("example"))
     strict = [1, 4, 5]
@@ -192,6 +194,7 @@ def test_whoever_allows_less_than_a_round_takes_no_part(tmp_path):
     assert all(2 not in entry.clients for entry in ledger(only_run(tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_mean_is_over_those_who_are_left(undisturbed):
     from fedpriv.experiment.assembly import Experiment
 

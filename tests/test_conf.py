@@ -239,6 +239,7 @@ def test_a_slip_is_one_message_that_names_it(override, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_another_choice_than_the_presets_is_as_it_would_be_without_it(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(

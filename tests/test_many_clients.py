@@ -48,6 +48,7 @@ def test_it_can_be_verified_and_shown_and_a_changed_number_is_found(finished: Pa
         path.write_text(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "deed",
     [

@@ -143,6 +143,7 @@ def test_a_run_that_went_on_after_an_interruption_comes_out_the_same(interrupted
     assert any("audit.jsonl: starts and interruptions" in line for line in found.lines)
 
 
+@pytest.mark.slow
 def test_rounds_that_were_released_again_are_told_first(interrupted, again, silent_reporter, monkeypatch):
     folder = interrupted(*EXAMPLE)
     with monkeypatch.context() as other:

@@ -190,6 +190,7 @@ def test_killed_at_other_moments_too(moment, tmp_path, undisturbed):
     _ends_as_if_undisturbed(folder, undisturbed(), moment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers_then", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_from_within_a_worker(workers_then, tmp_path, undisturbed):
     moment = IN_A_WORKER if workers_then == 2 else dataclasses.replace(IN_A_WORKER, command="run")
@@ -211,6 +212,7 @@ def test_killed_at_ten_moments_with_two_workers(name, tmp_path, undisturbed):
     assert gone(run_json(folder)["execution"]["worker_pids"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -214,6 +214,7 @@ def test_a_strategy_of_ones_own_pays_for_those_it_did_not_ask(own, run_digits, t
     assert [entry.clients for entry in ledger(ran.folder)] == [tuple(range(10))] * 3
 
 
+@pytest.mark.slow
 def test_flaky_strategies_mods_and_workers_give_the_same_bits(run_digits):
     given = (*STOCK, NONE, "federation.dropout=0.3", "+strategy.flower.fraction_train=0.7", f"strategy.mods=[{DP_MOD}]")
     alone, together = run_digits(*given), run_digits(*given, "workers=2")
@@ -249,6 +250,7 @@ def test_a_resumed_run_starts_again_pays_nothing_and_gives_the_same_bits(run_dig
     assert [(entry.round, entry.attempt) for entry in ledger(folder)] == [(1, 0), (2, 0), (3, 0)]
 
 
+@pytest.mark.slow
 def test_a_killed_run_forgets_its_rounds_and_gives_the_same_bits(run_digits, tmp_path):
     given = ("experiment=digits_smoke", *STOCK, f"{FLOWER}.FedAdam", f"output_dir={tmp_path}")
     deeds = [EVERY_ROUND, ("kill", "fedpriv.experiment.recording:Recorder.permit", "after", 3)]
@@ -261,6 +263,7 @@ def test_a_killed_run_forgets_its_rounds_and_gives_the_same_bits(run_digits, tmp
     assert fedpriv("verify", folder).code == 0
 
 
+@pytest.mark.slow
 def test_elsewhere_every_round_is_released_and_paid_again(tmp_path):
     given = ("experiment=digits_smoke", "privacy.epsilon=null", "privacy.noise_multiplier=2", *STOCK)
     deeds = [EVERY_ROUND, ("kill", "fedpriv.experiment.recording:Recorder.permit", "after", 3)]
@@ -347,6 +350,7 @@ def test_global_coins_that_a_function_takes_are_the_clients_own(own, run_digits,
     assert models[0] == models[1] != models[2]
 
 
+@pytest.mark.slow
 def test_after_a_failed_client_a_resumed_run_pays_again(run_digits, tmp_path, monkeypatch):
     from fedpriv.data import FederatedData
 

@@ -58,6 +58,7 @@ def test_what_it_does_not_use_does_not_count():
     assert digest(typed(NET)) == digest(typed(NET + "\ndef other():\n    return 3\n"))
 
 
+@pytest.mark.slow
 def test_the_digest_does_not_depend_on_the_process():
     import subprocess
 
@@ -90,6 +91,7 @@ def test_an_edited_notebook_class_is_another_run(tmp_path, monkeypatch):
     assert ids[0] == ids[1] != ids[2]
 
 
+@pytest.mark.slow
 def test_a_page_from_standard_input_runs(tmp_path):
     import subprocess
 

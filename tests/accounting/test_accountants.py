@@ -278,6 +278,7 @@ def test_bounds_are_in_order(rate: float, z: float, steps: int, delta: float) ->
     assert value(one, delta, "replace_one") >= pld - 1e-3
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(cohort=st.integers(1, 99), z=st.floats(1.0, 10.0), rounds=st.integers(1, 100))
 def test_fixed_size_is_never_below_poisson_of_the_same_numbers(cohort: int, z: float, rounds: int) -> None:

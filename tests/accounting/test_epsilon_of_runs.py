@@ -116,6 +116,7 @@ SAMPLED_CLIENTS = ("privacy=central", "partition.num_clients=50", "sampling.coho
 UNEQUAL = ("partition=dirichlet", "partition.num_clients=4", "partition.min_examples=40")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "second", "tolerance"),
     [

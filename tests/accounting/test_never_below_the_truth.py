@@ -91,6 +91,7 @@ COMBINATIONS = given(
 )
 
 
+@pytest.mark.slow
 @settings(SETTINGS, max_examples=60)
 @COMBINATIONS
 def test_several_samplings(composition: Composition, delta: float, relation: Relation, accountant: Accountant) -> None:
@@ -302,6 +303,7 @@ def test_client_level_experiments_of_every_sampling(sampling: str, relation: str
     assert stated >= true > 0
 
 
+@pytest.mark.slow
 @settings(SETTINGS, max_examples=12)
 @given(given=overrides())
 def test_experiments(given: dict[str, str]) -> None:

@@ -62,6 +62,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("adaptive", "local Laplace"))) for name in RIGHT]
 )

@@ -39,6 +39,7 @@ def test_rows_as_json_and_nothing_else(command):
     assert len({row["property"] for row in rows}) == len(rows) > 20
 
 
+@pytest.mark.slow
 def test_a_table_for_people(command):
     outcome = command("conformance", CENTRAL, *SMALL)
     assert outcome.code == 0

@@ -39,6 +39,7 @@ def by_name(faults):
     return [pytest.param(fault, property_, id=f"{fault.__name__}: {property_}") for fault, property_ in faults.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "right",
     [

@@ -97,6 +97,7 @@ def test_naming_a_group_changes_neither_weights_nor_epsilon(plain, run_people):
     assert (folder / "ledger.jsonl").read_bytes() == (plain[1] / "ledger.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_at_client_level_and_without_privacy_groups_are_told_too(run_people):
     given = ["privacy=central", "privacy.accept_weak_delta=true", "privacy.clipping_norm=0.1"]
     at_clients = run_people(*given)[0].extra["fairness"]["sex"]
@@ -121,6 +122,7 @@ def test_norms_by_group_keep_ledger_and_epsilon_and_are_told_in_the_guarantee(pl
     assert verify(folder).holds
 
 
+@pytest.mark.slow
 def test_a_killed_run_tells_the_same(run_people, plain, tmp_path, monkeypatch):
     ordinary = Attempt._after_round
 

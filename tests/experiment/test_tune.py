@@ -92,6 +92,7 @@ def test_what_the_experiment_says_itself_is_not_varied():
     assert tried(assembled(*said)) == [[], [], [], [], []]
 
 
+@pytest.mark.slow
 def test_images_have_formulations_and_memory_formats():
     _, _, _, convolutions, formats = tried(assembled("data=mnist5k", "model=lenet"))
     assert convolutions == [{"tuning.convolutions": "native"}]

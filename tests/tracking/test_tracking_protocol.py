@@ -136,6 +136,7 @@ def test_a_callback_hears_the_whole_run(run_digits, tmp_path):
     assert {file.name for file in files} >= {"config.yaml", "run.json", "guarantee.json", "ledger.jsonl"}
 
 
+@pytest.mark.slow
 def test_trackers_change_neither_run_id_nor_bits(run_digits, tmp_path):
     plain = run_digits("model=cnn", "rounds=2", output_dir=tmp_path / "plain")
     tracked = run_digits("model=cnn", "rounds=2", *spec(Vandal), output_dir=tmp_path / "tracked")

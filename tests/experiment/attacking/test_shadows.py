@@ -84,6 +84,7 @@ def test_several_processes_train_the_same(tmp_path):
         assert all((first[key] == second[key]).all() for key in first)
 
 
+@pytest.mark.slow
 def test_a_model_that_never_saw_the_data_is_at_chance(run_digits, tmp_path):
     """The final model is replaced by an untrained one; the shadows are real."""
     ran = run_digits(*SMALL[1:], "privacy=none", "model=mlp", "training.local_epochs=5", output_dir=tmp_path)
