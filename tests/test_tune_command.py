@@ -37,7 +37,7 @@ def found(monkeypatch):
 
 
 def test_stdout_holds_only_the_object_and_nothing_is_written(command, tmp_path):
-    shown = command("tune", "--json", "experiment=digits_smoke", "--seconds=6", "partition.num_clients=40")
+    shown = command("tune", "--json", "experiment=digits_smoke", "--seconds=12", "partition.num_clients=40")
     assert (shown.code, shown.err) == (0, "")
     told = json.loads(shown.out)
     assert told["rows"][0]["overrides"] == {}

@@ -164,7 +164,7 @@ def test_resuming_a_completed_run_changes_nothing(done):
 
 def test_a_run_has_one_owner(tmp_path, done):
     run = (*SMALL, f"output_dir={tmp_path}")
-    owner = Process("run", *run, deeds=[("slow_rounds", 0.5)])
+    owner = Process("run", *run, deeds=[("slow_rounds", 2.0)])
     while not list(tmp_path.glob("*/*/run.json")):
         time.sleep(0.02)
     folder = only_run(tmp_path)
