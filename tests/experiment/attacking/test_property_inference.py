@@ -1,5 +1,7 @@
 """Property inference on real runs: simulated clients are like the run's own, and what is found is what leaks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from fedpriv.attacks.inference import PropertyNeeds
 from fedpriv.config import compose, load
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
-from fedpriv.experiment.attacking.properties import Property
+from fedpriv.experiment.attacking.properties import Property, check_property
 from fedpriv.experiment.attacking.simulated import Simulated, SimulatedClients
 from fedpriv.experiment.attacking.watching import SeenRounds
 from fedpriv.streams import Streams, seed_key
@@ -81,6 +83,20 @@ def test_every_other_shadow_has_the_property_and_is_as_large_as_whom_it_plays(th
         assert np.isin(shadow.rows, asked.pool).all()
     trained = np.concatenate([experiment.data.clients[c] for c in experiment.data.population_ids.tolist()])
     assert not np.isin(asked.pool, trained).any()
+
+
+def test_a_group_is_counted_where_the_data_name_it_and_another_name_is_refused():
+    plain = Experiment.assemble(compose(["experiment=digits_smoke", *SKEWED], config_dir=None))
+    odd = np.concatenate([plain.data.train.y, plain.data.test.y]) % 2
+    data = replace(plain.data, groups={"parity": odd}, group_names={"parity": ("even", "odd")})
+    experiment = Experiment(config=plain.config, data=data)
+    needs = PropertyNeeds(label=None, group={"parity": "odd"}, threshold=0.5, shadows=40, rounds=1)
+    asked = Property(experiment=experiment, needs=needs)
+    shares = [(plain.data.train.y[plain.data.clients[client]] % 2).mean() for client in asked.clients.tolist()]
+    np.testing.assert_array_equal(asked.having, np.array(shares) >= 0.5)
+    check_property("mine", needs, experiment)
+    with pytest.raises(ConfigError, match=r"parity is one of even, odd"):
+        check_property("mine", replace(needs, group={"parity": "none"}), experiment)
 
 
 def test_updates_are_the_same_however_many_are_asked_for_at_once():
