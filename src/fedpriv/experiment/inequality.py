@@ -11,6 +11,17 @@ from fedpriv.evaluation import ClipRates, deciles_by_size, evaluate_groups, trai
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.records.tables import read_table
 
+_OF_THE_MODEL = (
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+    "accuracy_by_group",
+)
+_PERSONAL = (
+    "with strategy.personal every client has a model of its own: the shared layers answer nothing, and the "
+    "server's test examples are no client's"
+)
+
 
 def inequality(
     experiment: Experiment, *, model: nn.Module, folder: Path, clients: np.ndarray, measured: Mapping[str, np.ndarray]
@@ -47,8 +58,11 @@ def inequality(
 
 
 def _tested(experiment: Experiment, model: nn.Module) -> dict[str, dict[str, Any]]:
-    if experiment.config.strategy.personal:  # the shared layers alone answer nothing
-        return {}
+    if experiment.config.strategy.personal:
+        return {
+            attribute: {**dict.fromkeys(_OF_THE_MODEL), "not_measured": _PERSONAL}
+            for attribute in experiment.data.groups
+        }
     return evaluate_groups(model, data=experiment.data, task=experiment.task, device=experiment.device)
 
 

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .properties import property_in_words
+
 
 def in_words(name: str, found: Mapping[str, Any]) -> str:
     """A result in a line."""
+    if "property" in found:
+        return property_in_words(name, found)
     low, high = found["auc_interval"]
     told = [f"{name}: AUC {found['auc']:.3f} [{low:.3f}, {high:.3f}]"]
     for key, rate in (("tpr_at_1pct_fpr", "1 %"), ("tpr_at_0_1pct_fpr", "0.1 %")):

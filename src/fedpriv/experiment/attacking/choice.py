@@ -6,9 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from fedpriv.attacks import MembershipAttack
+from fedpriv.attacks.inference import PropertyAttack
 from fedpriv.attacks.toolbox import ToolboxAttack
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.properties import check_property
 from fedpriv.experiment.attacking.toolbox import check_toolbox
 from fedpriv.experiment.tampering import Tampered, tampered_by
 from fedpriv.targets import build
@@ -44,13 +46,18 @@ class Attacks:
         return {name: attack for name, attack in self._built.items() if isinstance(attack, MembershipAttack)}
 
     @cached_property
+    def on_properties(self) -> dict[str, PropertyAttack]:
+        """Name -> attack on what clients' data have in common."""
+        return {name: attack for name, attack in self._built.items() if isinstance(attack, PropertyAttack)}
+
+    @cached_property
     def toolbox(self) -> dict[str, ToolboxAttack]:
         """Name -> attack of ART's on the final model."""
         return {name: attack for name, attack in self._built.items() if isinstance(attack, ToolboxAttack)}
 
     @cached_property
     def _built(self) -> dict[str, Any]:
-        kinds: Any = (MembershipAttack, ToolboxAttack)
+        kinds: Any = (MembershipAttack, PropertyAttack, ToolboxAttack)
         return {
             name: build(spec, expected=kinds, where=f"attack.{name}")
             for name, spec in self.specs.items()
@@ -67,6 +74,7 @@ class Attacks:
     def watched(self) -> Watched | None:
         """What has to be kept while the run trains; None: nothing."""
         seen = {attack.needs.sees for attack in self.by_name.values() if attack.needs.watches}
+        seen |= {"updates"} if self.on_properties else set()
         return Watched(sums="sums" in seen, updates="updates" in seen) if seen else None
 
     def check(self) -> None:
@@ -82,6 +90,10 @@ class Attacks:
             check_toolbox(name, theirs, self.experiment)
             if theirs.needs == "training_known":
                 self._check_examples(name)
+        for name, inference in self.on_properties.items():
+            self._check_model(name)
+            self._check_messages(name, "updates")
+            check_property(name, inference.needs, self.experiment)
         for name, attack in self.by_name.items():
             self._check_model(name)
             if attack.needs.watches:

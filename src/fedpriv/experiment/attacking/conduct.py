@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 from fedpriv import __version__
 from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
+from fedpriv.attacks.inference import PropertyAttack
 from fedpriv.attacks.integrity import in_words as integrity_in_words
 from fedpriv.attacks.scoring import in_words, score
+from fedpriv.attacks.scoring.parts import auc_by_part
 from fedpriv.attacks.toolbox import ToolboxAttack
 from fedpriv.attacks.toolbox import in_words as toolbox_in_words
 from fedpriv.config import load
@@ -23,6 +25,8 @@ from fedpriv.experiment.attacking.candidates import Candidates
 from fedpriv.experiment.attacking.challenge import Challenge, client_challenge, example_challenge
 from fedpriv.experiment.attacking.choice import Attacks
 from fedpriv.experiment.attacking.integrity import history, integrity
+from fedpriv.experiment.attacking.parts import by_decile, by_group
+from fedpriv.experiment.attacking.properties import infer_property
 from fedpriv.experiment.attacking.shadows import Shadows, Tell
 from fedpriv.experiment.attacking.toolbox import model_facts, toolbox_result
 from fedpriv.experiment.attacking.watching import SeenRounds
@@ -34,7 +38,15 @@ from fedpriv.records.run_record import RunRecord
 from fedpriv.streams import Streams, seed_key
 
 CONFIDENCE = 0.95
-_PURPOSES = ("candidates", "shadow members", "shadow seeds", "twin noise", "toolbox")
+_PURPOSES = (
+    "candidates",
+    "shadow members",
+    "shadow seeds",
+    "twin noise",
+    "toolbox",
+    "properties",
+    "simulated clients",
+)
 
 
 def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: int | None, tell: Tell) -> RunRecord:
@@ -83,6 +95,9 @@ def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: T
             elif name in attacks.toolbox:
                 found, more = scene.toolbox(name, attacks.toolbox[name])
                 words = in_words if "auc" in found else toolbox_in_words
+            elif name in attacks.on_properties:
+                found, more = scene.of_properties(name, attacks.on_properties[name]), {}
+                words = in_words
             else:
                 found, more, words = *scene.integrity(_known(attacks.tampered)), integrity_in_words
             found["settings"] = settings
@@ -123,9 +138,11 @@ class _Scene:
             seen = self._with_shadows(needs.shadows, train=shadows)
         else:
             seen = ModelObservation(losses=self._final_losses)
-        told = score(attack.scores(seen), challenge.members, confidence=CONFIDENCE)
+        scores = attack.scores(seen)
+        told = score(scores, challenge.members, confidence=CONFIDENCE)
         found = {
             **told.to_json(),
+            **({} if needs.level == "client" else self._by_part(scores, challenge)),
             "level": needs.level,
             "sees": needs.sees,
             "shadows": needs.shadows,
@@ -154,6 +171,30 @@ class _Scene:
             tell=self._tell,
         )
         return found, {"rounds": history(tampered, self._folder)}
+
+    def _by_part(self, scores: np.ndarray, challenge: Challenge) -> dict[str, Any]:
+        """Whom it finds most: by sensitive group and by decile of clients, where there are any."""
+        data = self._experiment.data
+        found: dict[str, Any] = {
+            attribute: auc_by_part(scores, challenge.members, parts, confidence=CONFIDENCE)
+            for attribute, parts in by_group(challenge, data).items()
+        }
+        told = {"by_group": found} if found else {}
+        if parts := by_decile(challenge, data):
+            told["by_decile"] = auc_by_part(scores, challenge.members, parts, confidence=CONFIDENCE)
+        return told
+
+    def of_properties(self, name: str, attack: PropertyAttack) -> dict[str, Any]:
+        """What ``run.json`` is to say."""
+        return infer_property(
+            attack,
+            experiment=self._experiment,
+            rounds=SeenRounds(self._folder.path, attack=name, sees="updates", last_round=self._record.rounds),
+            noise_multipliers=self._noise_multipliers,
+            streams=self._streams,
+            confidence=CONFIDENCE,
+            tell=self._tell,
+        )
 
     # -- observations --------------------------------------------------------------------------------------
 
