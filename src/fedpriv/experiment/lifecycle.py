@@ -104,7 +104,7 @@ def _attacks(experiment: Experiment) -> Attacks:
 
 def _attacked(attacks: Attacks, folder: RunFolder, record: RunRecord, reporter: Callback) -> RunRecord:
     """The finished run with what its attacks came to."""
-    if not attacks.by_name or not record.is_done:
+    if not attacks.specs or not record.is_done:
         return record
     return conduct(attacks, folder, workers=attacks.experiment.config.workers, tell=reporter.noted)
 

@@ -91,7 +91,7 @@ def show(path: Path) -> None:
 
 
 def _attacks(record: RunRecord) -> Iterator[str]:
-    found = {name: one for name, one in record.extra.get("attacks", {}).items() if "auc" in one}
+    found = {name: one for name, one in record.extra.get("attacks", {}).items() if "auc" in one or "baseline" in one}
     if found:
         from fedpriv.attacks.scoring import in_words  # imports torch
 

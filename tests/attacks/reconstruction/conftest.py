@@ -38,7 +38,9 @@ def network() -> Callable[..., nn.Module]:
 def observe() -> Callable[..., GradientObservation]:
     """The gradient of a batch's mean loss; with ``noise`` of that standard deviation, of a gradient of length 1."""
 
-    def make(model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, noise: float = 0.0, **more: Any) -> GradientObservation:
+    def make(
+        model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, noise: float = 0.0, **more: Any
+    ) -> GradientObservation:
         names = [name for name, _ in model.named_parameters()]
         parts = torch.autograd.grad(functional.cross_entropy(model(x), y), list(model.parameters()))
         gradient = {name: part.double() for name, part in zip(names, parts, strict=True)}

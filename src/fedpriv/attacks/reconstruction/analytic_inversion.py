@@ -35,9 +35,7 @@ class AnalyticInversion(GradientAttack):
     model: str
 
     def __post_init__(self) -> None:
-        check_batches(
-            "analytic_inversion", batch_size=self.batch_size, messages=self.messages, model=self.model
-        )
+        check_batches("analytic_inversion", batch_size=self.batch_size, messages=self.messages, model=self.model)
 
     @property
     def needs(self) -> GradientNeeds:

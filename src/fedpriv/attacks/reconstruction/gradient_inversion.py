@@ -124,18 +124,19 @@ class GradientInversion(GradientAttack):
         labels = functional.one_hot(all_labels(seen), _classes(seen)).double()
         if seen.darkest is None or seen.brightest is None:
             raise FedprivError("method=cosine is of images.")
-        span = (seen.brightest - seen.darkest).double()
+        low, span = seen.darkest.double(), (seen.brightest - seen.darkest).double()
         # in units of the range, so that one step size fits every normalisation
         u = within(_start(seen, coins), seen)
-        u = ((u - seen.darkest) / span).requires_grad_()
+        u = ((u - low) / span).requires_grad_()
         optimizer = torch.optim.Adam([u], lr=self.lr)
         decay = torch.optim.lr_scheduler.MultiStepLR(optimizer, [int(self.iterations * at) for at in _DECAY_AT])
-        norm = torch.linalg.vector_norm(target).clamp(min=_TINY)
+        norm: torch.Tensor = torch.linalg.vector_norm(target).clamp(min=_TINY)
 
         def distance() -> torch.Tensor:
-            gradient = matcher.gradient(u * span + seen.darkest, labels)
+            gradient = matcher.gradient(u * span + low, labels)
             length = torch.linalg.vector_norm(gradient).clamp(min=_TINY)
-            return 1 - (gradient @ target) / (length * norm) + self.total_variation * _total_variation(u)
+            apart: torch.Tensor = 1 - (gradient @ target) / (length * norm)
+            return apart + self.total_variation * _total_variation(u)
 
         for _ in range(self.iterations):
             (u.grad,) = torch.autograd.grad(distance(), [u])

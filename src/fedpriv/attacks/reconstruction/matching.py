@@ -49,4 +49,5 @@ class Matcher:
 def _shortened(vector: torch.Tensor, clip: Clip | None) -> torch.Tensor:
     if clip is None:
         return vector
-    return vector * (clip.norm / torch.linalg.vector_norm(vector, ord=clip.order)).clamp(max=1.0)
+    norm: torch.Tensor = torch.linalg.vector_norm(vector, ord=clip.order)
+    return vector * (clip.norm / norm).clamp(max=1.0)

@@ -26,8 +26,6 @@ def _recovered(name: str, found: Mapping[str, Any]) -> str:
             f"{found['precision']:.3f}; {found['batches']} batches of {found['batch_size']}"
         )
     low, high = found["success_interval"]
-    return (
-        f"{name}: PSNR {found['psnr']:.1f} dB, nearest other image {found['baseline']:.1f} dB; SSIM {found['ssim']:.3f}; "
-        f"closer than any other image {found['success']:.3f} [{low:.3f}, {high:.3f}]; {found['images']} images in "
-        f"batches of {found['batch_size']}"
-    )
+    closeness = f"PSNR {found['psnr']:.1f} dB, nearest other image {found['baseline']:.1f} dB; SSIM {found['ssim']:.3f}"
+    share = f"closer than any other image {found['success']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{name}: {closeness}; {share}; {found['images']} images in batches of {found['batch_size']}"

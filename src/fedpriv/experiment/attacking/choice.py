@@ -6,8 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from fedpriv.attacks import MembershipAttack
+from fedpriv.attacks.reconstruction import GradientAttack
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.reconstruction import check_reconstruction
 from fedpriv.targets import build
 from fedpriv.training import AdditiveTask
 
@@ -33,15 +35,22 @@ class Attacks:
 
     @cached_property
     def by_name(self) -> dict[str, MembershipAttack]:
-        """Name -> attack.
+        """Name -> attack on what members leave in the run.
 
         Raises:
             ConfigError: no such attack, or arguments that it does not take.
         """
-        return {
-            name: build(spec, expected=MembershipAttack, where=f"attack.{name}")  # type: ignore[type-abstract]
-            for name, spec in self.specs.items()
-        }
+        return {name: attack for name, attack in self._built.items() if isinstance(attack, MembershipAttack)}
+
+    @cached_property
+    def on_gradients(self) -> dict[str, GradientAttack]:
+        """Name -> attack on what one client's message holds."""
+        return {name: attack for name, attack in self._built.items() if isinstance(attack, GradientAttack)}
+
+    @cached_property
+    def _built(self) -> dict[str, Any]:
+        kinds: Any = (MembershipAttack, GradientAttack)
+        return {name: build(spec, expected=kinds, where=f"attack.{name}") for name, spec in self.specs.items()}
 
     @property
     def watched(self) -> Watched | None:
@@ -51,6 +60,9 @@ class Attacks:
 
     def check(self) -> None:
         """Raise ConfigError for the first attack that this run gives no observation to, or no one to tell apart."""
+        for name, inversion in self.on_gradients.items():
+            self._check_model(name)
+            check_reconstruction(name, inversion.needs, self.experiment)
         for name, attack in self.by_name.items():
             self._check_model(name)
             if attack.needs.watches:

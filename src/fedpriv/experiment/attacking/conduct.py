@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from fedpriv import __version__
 from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
+from fedpriv.attacks.reconstruction import GradientAttack
 from fedpriv.attacks.scoring import in_words, score
 from fedpriv.config import load
 from fedpriv.errors import ConfigError, DamagedRunError
@@ -19,7 +20,9 @@ from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking.candidates import Candidates
 from fedpriv.experiment.attacking.challenge import Challenge, client_challenge, example_challenge
 from fedpriv.experiment.attacking.choice import Attacks
+from fedpriv.experiment.attacking.reconstruction import reconstruct
 from fedpriv.experiment.attacking.shadows import Shadows, Tell
+from fedpriv.experiment.attacking.victims import Victims
 from fedpriv.experiment.attacking.watching import SeenRounds
 from fedpriv.records.atomic import strict_json, write_json_atomic, writing
 from fedpriv.records.checkpoint import load_checkpoint
@@ -28,7 +31,7 @@ from fedpriv.records.run_record import RunRecord
 from fedpriv.streams import Streams, seed_key
 
 CONFIDENCE = 0.95
-_PURPOSES = ("candidates", "shadow members", "shadow seeds")
+_PURPOSES = ("candidates", "shadow members", "shadow seeds", "victims", "victim seeds", "adversary")
 
 
 def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: int | None, tell: Tell) -> RunRecord:
@@ -54,7 +57,7 @@ def attack_run(path: Path, specs: Mapping[str, Mapping[str, Any]], *, workers: i
             f"{path}: config or data are no longer those that run {record.run_id} was trained with. Restore them."
         )
     attacks = Attacks(experiment=experiment, specs=specs or experiment.config.attack)
-    if not attacks.by_name:
+    if not attacks.specs:
         raise ConfigError("No attack is named: e.g. fedpriv attack RUN attack=loss_threshold.")
     attacks.check()
     return conduct(attacks, folder, workers=workers, tell=tell)
@@ -66,16 +69,20 @@ def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: T
         record = folder.read_run_json()
         scene = _Scene(attacks.experiment, folder, record, workers=workers, tell=tell)
         most = max((attack.needs.shadows for attack in attacks.by_name.values()), default=0)
-        for name, attack in attacks.by_name.items():
+        for name in attacks.specs:
             settings = strict_json(dict(attacks.specs[name]))
             known = record.extra.get("attacks", {})
             if known.get(name, {}).get("settings") == settings:
                 continue
-            found, curve = scene.result(name, attack, shadows=most)
+            if name in attacks.by_name:
+                found, curve = scene.result(name, attacks.by_name[name], shadows=most)
+                more = {"roc": curve}
+            else:
+                found, more = scene.reconstruction(attacks.on_gradients[name])
             found["settings"] = settings
             with writing(folder.path):
                 scene.folder_of_results.mkdir(exist_ok=True)
-            write_json_atomic(scene.folder_of_results / f"{name}.json", {**found, "roc": curve})
+            write_json_atomic(scene.folder_of_results / f"{name}.json", {**found, **more})
             record = replace(record, extra={**record.extra, "attacks": {**known, name: found}})
             folder.write_run_json(record)
             tell(in_words(name, found))
@@ -114,6 +121,23 @@ class _Scene:
             "non_members_from": challenge.others or "held_out_clients",
         }
         return found, told.curve_to_json()
+
+    def reconstruction(self, attack: GradientAttack) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``run.json`` is to say, and a gallery."""
+        experiment, is_final = self._experiment, attack.needs.model == "final"
+        model = experiment.new_model().eval()
+        if is_final:
+            model.load_state_dict(self._final_state)
+        victims = Victims(
+            experiment=experiment,
+            needs=attack.needs,
+            parameters=experiment.layout(model).from_module(model),
+            model=model,
+            state=self._final_mechanism_state if is_final else None,
+            noise_multipliers=self._noise_multipliers,
+            streams=self._streams,
+        )
+        return reconstruct(attack, victims, streams=self._streams, confidence=CONFIDENCE, tell=self._tell)
 
     # -- observations --------------------------------------------------------------------------------------
 
@@ -175,16 +199,28 @@ class _Scene:
 
     @cached_property
     def _shadows(self) -> Shadows:
-        checkpoint = load_checkpoint(self._folder.checkpoint)
-        if checkpoint is None:
-            noise = self._experiment.privacy.noise_multipliers()
-        else:
-            noise = checkpoint.tensors["plan/noise_multipliers"].numpy()
         return Shadows(
             experiment=self._experiment,
             challenge=self._examples,
             rounds=self._record.rounds,
-            noise_multipliers=noise,
+            noise_multipliers=self._noise_multipliers,
             streams=self._streams,
             folder=self.folder_of_results / "shadows",
         )
+
+    @cached_property
+    def _noise_multipliers(self) -> np.ndarray:
+        checkpoint = load_checkpoint(self._folder.checkpoint)
+        if checkpoint is None:
+            return self._experiment.privacy.noise_multipliers()
+        planned: np.ndarray = checkpoint.tensors["plan/noise_multipliers"].numpy()
+        return planned
+
+    @cached_property
+    def _final_mechanism_state(self) -> dict[str, torch.Tensor] | None:
+        """What the mechanism keeps between rounds, after the last; None: no checkpoint, nothing known."""
+        checkpoint = load_checkpoint(self._folder.checkpoint)
+        if checkpoint is None:
+            return None
+        own = "mechanism/"
+        return {name[len(own) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(own)}
