@@ -1,7 +1,8 @@
 """Reconstruction against noise and against epsilon: `python -m benchmarks.inversion [-o OUT]`.
 
-Noise: independent, of so much a coordinate in units of the gradient's length, on a single example's gradient. Epsilon: runs of digits, whose
-clients' messages are attacked as the run's own clients make them. Means and standard deviations over three seeds.
+Noise: independent, of so much a coordinate in units of the gradient's length, on a single example's gradient. Epsilon:
+runs of digits, whose clients' messages are attacked as the run's own clients make them. Means and standard deviations
+over three seeds.
 """
 
 import argparse
