@@ -97,7 +97,7 @@ def _attacks(record: RunRecord) -> Iterator[str]:
 
         yield "Attacks (diagnostics: what these adversaries got, not what others may)"
         for name, one in found.items():
-            if "auc" in one:
+            if "auc" in one or "property" in one or "batch_size" in one:
                 yield f"  {scoring.in_words(name, one)}"
             elif "attackers" in one:
                 yield f"  {integrity.in_words(name, one)}"

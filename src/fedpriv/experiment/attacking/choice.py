@@ -7,10 +7,12 @@ from typing import Any
 
 from fedpriv.attacks import MembershipAttack
 from fedpriv.attacks.inference import PropertyAttack
+from fedpriv.attacks.reconstruction import GradientAttack
 from fedpriv.attacks.toolbox import ToolboxAttack
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking.properties import check_property
+from fedpriv.experiment.attacking.reconstruction import check_reconstruction
 from fedpriv.experiment.attacking.toolbox import check_toolbox
 from fedpriv.experiment.tampering import Tampered, tampered_by
 from fedpriv.targets import build
@@ -46,6 +48,11 @@ class Attacks:
         return {name: attack for name, attack in self._built.items() if isinstance(attack, MembershipAttack)}
 
     @cached_property
+    def on_gradients(self) -> dict[str, GradientAttack]:
+        """Name -> attack on what one client's message holds."""
+        return {name: attack for name, attack in self._built.items() if isinstance(attack, GradientAttack)}
+
+    @cached_property
     def on_properties(self) -> dict[str, PropertyAttack]:
         """Name -> attack on what clients' data have in common."""
         return {name: attack for name, attack in self._built.items() if isinstance(attack, PropertyAttack)}
@@ -57,7 +64,7 @@ class Attacks:
 
     @cached_property
     def _built(self) -> dict[str, Any]:
-        kinds: Any = (MembershipAttack, PropertyAttack, ToolboxAttack)
+        kinds: Any = (MembershipAttack, PropertyAttack, GradientAttack, ToolboxAttack)
         return {
             name: build(spec, expected=kinds, where=f"attack.{name}")
             for name, spec in self.specs.items()
@@ -94,6 +101,9 @@ class Attacks:
             self._check_model(name)
             self._check_messages(name, "updates")
             check_property(name, inference.needs, self.experiment)
+        for name, inversion in self.on_gradients.items():
+            self._check_model(name)
+            check_reconstruction(name, inversion.needs, self.experiment)
         for name, attack in self.by_name.items():
             self._check_model(name)
             if attack.needs.watches:

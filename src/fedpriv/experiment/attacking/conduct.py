@@ -14,6 +14,7 @@ from fedpriv import __version__
 from fedpriv.attacks import FederatedObservation, MembershipAttack, ModelObservation, ShadowObservation
 from fedpriv.attacks.inference import PropertyAttack
 from fedpriv.attacks.integrity import in_words as integrity_in_words
+from fedpriv.attacks.reconstruction import GradientAttack
 from fedpriv.attacks.scoring import in_words, score
 from fedpriv.attacks.scoring.parts import auc_by_part
 from fedpriv.attacks.toolbox import ToolboxAttack
@@ -27,8 +28,10 @@ from fedpriv.experiment.attacking.choice import Attacks
 from fedpriv.experiment.attacking.integrity import history, integrity
 from fedpriv.experiment.attacking.parts import by_decile, by_group
 from fedpriv.experiment.attacking.properties import infer_property
+from fedpriv.experiment.attacking.reconstruction import reconstruct
 from fedpriv.experiment.attacking.shadows import Shadows, Tell
 from fedpriv.experiment.attacking.toolbox import model_facts, toolbox_result
+from fedpriv.experiment.attacking.victims import Victims
 from fedpriv.experiment.attacking.watching import SeenRounds
 from fedpriv.experiment.tampering import Tampered
 from fedpriv.records.atomic import strict_json, write_json_atomic, writing
@@ -46,6 +49,9 @@ _PURPOSES = (
     "toolbox",
     "properties",
     "simulated clients",
+    "victims",
+    "victim seeds",
+    "adversary",
 )
 
 
@@ -97,6 +103,9 @@ def conduct(attacks: Attacks, folder: RunFolder, *, workers: int | None, tell: T
                 words = in_words if "auc" in found else toolbox_in_words
             elif name in attacks.on_properties:
                 found, more = scene.of_properties(name, attacks.on_properties[name]), {}
+                words = in_words
+            elif name in attacks.on_gradients:
+                found, more = scene.reconstruction(attacks.on_gradients[name])
                 words = in_words
             else:
                 found, more, words = *scene.integrity(_known(attacks.tampered)), integrity_in_words
@@ -196,6 +205,23 @@ class _Scene:
             tell=self._tell,
         )
 
+    def reconstruction(self, attack: GradientAttack) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``run.json`` is to say, and a gallery."""
+        experiment, is_final = self._experiment, attack.needs.model == "final"
+        model = experiment.new_model().eval()
+        if is_final:
+            model.load_state_dict(self._final_state)
+        victims = Victims(
+            experiment=experiment,
+            needs=attack.needs,
+            parameters=experiment.layout(model).from_module(model),
+            model=model,
+            state=self._final_mechanism_state if is_final else None,
+            noise_multipliers=self._noise_multipliers,
+            streams=self._streams,
+        )
+        return reconstruct(attack, victims, streams=self._streams, confidence=CONFIDENCE, tell=self._tell)
+
     # -- observations --------------------------------------------------------------------------------------
 
     def _with_shadows(self, count: int, *, train: int) -> ShadowObservation:
@@ -272,3 +298,12 @@ class _Scene:
             return self._experiment.privacy.noise_multipliers()
         planned: np.ndarray = checkpoint.tensors["plan/noise_multipliers"].numpy()
         return planned
+
+    @cached_property
+    def _final_mechanism_state(self) -> dict[str, torch.Tensor] | None:
+        """What the mechanism keeps between rounds, after the last; None: no checkpoint, nothing known."""
+        checkpoint = load_checkpoint(self._folder.checkpoint)
+        if checkpoint is None:
+            return None
+        own = "mechanism/"
+        return {name[len(own) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(own)}
