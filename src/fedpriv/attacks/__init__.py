@@ -11,6 +11,7 @@ from .observation import (
     Sees,
     ShadowObservation,
 )
+from .words import in_words
 
 __all__ = [
     "CandidateModel",
@@ -22,4 +23,5 @@ __all__ = [
     "SeenRound",
     "Sees",
     "ShadowObservation",
+    "in_words",
 ]

@@ -1,6 +1,7 @@
 """`fedpriv compare A B`: two runs, settings or sweeps side by side, in the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ _STATED = (
     "epsilon", "delta", "unit", "relation", "trust_model", "accountant", "sampling", "rounds", "releases",
     "noise_multiplier_min", "noise_multiplier_max", "simulation_only",
 )  # fmt: skip
+_GOT = ("auc", "tpr_at_1pct_fpr", "psnr", "success", "baseline")
+_ATTACKED = "Empirical epsilon: at least so much. What these adversaries got, not what others may."
 
 
 def compare(a: Path, b: Path) -> None:
@@ -45,6 +48,8 @@ def compare(a: Path, b: Path) -> None:
     mine, theirs = found.pairings[0].a, found.pairings[0].b
     if mine is not None and theirs is not None:
         console.print(_metrics_table(mine, theirs))
+        if attacked := _attacks_table(mine, theirs):
+            console.print(attacked)
         console.print(_guarantees_table(mine, theirs))
 
 
@@ -82,6 +87,29 @@ def _metrics_table(a: Setting, b: Setting) -> Table:
         label = "best constant answer" if name == "baseline" else name.replace("_", " ")
         table.add_row(escape(label), *cells, _change(change), _p_value(change and change.p_value))
     return table
+
+
+def _attacks_table(a: Setting, b: Setting) -> Table | None:
+    """What audits showed and attacks got; None: nobody tried."""
+    table = Table("measured", "A", "B", title="Audits and attacks", box=box.SIMPLE_HEAD, caption=_ATTACKED)
+    names = dict.fromkeys(name for run in a.runs + b.runs for name in run.record.extra.get("attacks", {}))
+    measures = {"audit.empirical_epsilon": _empirical_epsilon}
+    measures |= {f"attacks.{name}.{key}": partial(_got, attack=name, key=key) for name in names for key in _GOT}
+    for told, measure in measures.items():
+        sides = [setting.read(measure) for setting in (a, b)]
+        if any(sides):
+            table.add_row(escape(told), *map(_mean, sides))
+    return table if table.rows else None
+
+
+def _empirical_epsilon(run: Run) -> float | None:
+    found: float | None = (run.record.audited or {}).get("empirical_epsilon")
+    return found
+
+
+def _got(run: Run, *, attack: str, key: str) -> float | None:
+    found: float | None = run.record.extra.get("attacks", {}).get(attack, {}).get(key)
+    return found
 
 
 def _settings_table(pairings: Sequence[Pairing]) -> Table:

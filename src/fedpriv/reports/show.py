@@ -93,16 +93,10 @@ def show(path: Path) -> None:
 def _attacks(record: RunRecord) -> Iterator[str]:
     found = record.extra.get("attacks", {})
     if found:
-        from fedpriv.attacks import integrity, scoring, toolbox  # import torch
+        from fedpriv import attacks  # imports torch
 
         yield "Attacks (diagnostics: what these adversaries got, not what others may)"
-        for name, one in found.items():
-            if "auc" in one or "property" in one or "batch_size" in one:
-                yield f"  {scoring.in_words(name, one)}"
-            elif "attackers" in one:
-                yield f"  {integrity.in_words(name, one)}"
-            elif "success" in one:
-                yield f"  {toolbox.in_words(name, one)}"
+        yield from (f"  {attacks.in_words(name, one)}" for name, one in found.items())
         yield ""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -49,9 +49,13 @@ class Setting:
 
     def measured(self, metric: str) -> dict["Seeds", float]:
         """A metric of ``run.json`` by seeds, of the runs that have it."""
+        return self.read(lambda run: run.record.metrics.get(metric))
+
+    def read(self, measure: Callable[[Run], float | None]) -> dict["Seeds", float]:
+        """A figure by seeds, of the runs that have it."""
         found: dict[Seeds, float] = {}
         for run in self.runs:
-            if (value := run.record.metrics.get(metric)) is not None:
+            if (value := measure(run)) is not None:
                 found.setdefault(seeds_of(run), value)
         return found
 

@@ -6,7 +6,6 @@ from .success import Outcome, outcome
 from .tampering import Boost, Facts, Tampering
 from .trainer import TamperingTrainer
 from .updates import Boosted, SignFlip
-from .words import in_words
 
 __all__ = [
     "Backdoor",
@@ -18,6 +17,5 @@ __all__ = [
     "SignFlip",
     "Tampering",
     "TamperingTrainer",
-    "in_words",
     "outcome",
 ]

@@ -5,7 +5,6 @@ from .intervals import auc_interval, share_interval
 from .labels import LabelScore
 from .roc import Roc, auc, roc
 from .score import Rate, Score, score
-from .words import in_words
 
 __all__ = [
     "ImageScore",
@@ -15,7 +14,6 @@ __all__ = [
     "Score",
     "auc",
     "auc_interval",
-    "in_words",
     "matched",
     "nearest_others",
     "psnr",

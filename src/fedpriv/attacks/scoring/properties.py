@@ -1,7 +1,6 @@
 """What guesses of a yes-or-no property come to, beside what a constant guess gets."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,19 +98,4 @@ def score_property(log_odds: FloatArray, having: BoolArray, *, confidence: float
         having=len(with_it),
         lacking=len(without),
         confidence=confidence,
-    )
-
-
-def property_in_words(name: str, found: Mapping[str, Any]) -> str:
-    """A result in a line."""
-    what = f"{name} ({found['property']})"
-    if found["success"] is None:
-        return f"{what}: not measurable, as the clients seen all have the property, or none has it"
-    low, high = found["success_interval"]
-    least, most = found["control_interval"]
-    return (
-        f"{what}: right in {found['success']:.3f} [{low:.3f}, {high:.3f}] (balanced; 0.5 is chance, learned from "
-        f"shuffled properties {found['control']:.3f} [{least:.3f}, {most:.3f}]), accuracy {found['accuracy']:.3f}, of "
-        f"the better constant guess {found['baseline']:.3f}, AUC {found['auc']:.3f}; {found['clients_with']} clients "
-        f"with the property, {found['clients_without']} without"
     )

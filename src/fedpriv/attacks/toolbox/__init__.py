@@ -5,7 +5,6 @@ from .evasion import ArtEvasion
 from .interface import ModelFacts, OwnedModel, ToolboxAttack, TrainingKnown
 from .membership import ArtMembership
 from .poisoning import ArtPoisoning
-from .words import in_words
 
 __all__ = [
     "ArtEvasion",
@@ -16,6 +15,5 @@ __all__ = [
     "ToolboxAttack",
     "TrainingKnown",
     "as_classifier",
-    "in_words",
     "need_art",
 ]

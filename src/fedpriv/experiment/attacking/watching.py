@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from fedpriv.attacks import SeenRound, Sees
 from fedpriv.errors import ConfigError
-from fedpriv.experiment.attacking.choice import Watched
+from fedpriv.experiment.attacking.watched import Watched
 from fedpriv.federation import Observer, PassiveServer, ReadRound
 from fedpriv.models import ParameterLayout
 from fedpriv.records.atomic import writing
