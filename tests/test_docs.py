@@ -79,6 +79,7 @@ def test_there_is_something_to_check():
     assert len(commands("make")) > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", commands("fedpriv"), ids=" ".join)
 def test_a_command_can_be_given_as_written(words, own_folder, monkeypatch, capsys):
     if "--help" in words:

@@ -62,9 +62,9 @@ def server_context() -> Context:
 @pytest.mark.parametrize(
     ("given", "nodes"),
     [
-        ((), 3),
+        pytest.param((), 3, marks=pytest.mark.slow),
         (("privacy=central", "privacy.epsilon=50"), 2),
-        (("clients_per_node=1", "strategy=scaffold"), 4),
+        pytest.param(("clients_per_node=1", "strategy=scaffold"), 4, marks=pytest.mark.slow),
         (("strategy=flower", "strategy.flower._target_=flwr.serverapp.strategy.FedMedian"), 4),
     ],
     ids=["example", "central", "a node a client", "stock"],

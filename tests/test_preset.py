@@ -15,11 +15,13 @@ def assert_same(overrides, folder, *, config_dir=None):
     assert compose(["experiment=mine"], config_dir=folder) == compose(overrides, config_dir=config_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_be_written_with_a_tuning(name, tmp_path):
     assert_same([f"experiment={name}", "tuning.stack_size=8", "tuning.convolutions=native"], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -583,6 +583,7 @@ def test_forced_in_another_environment_all_is_released_and_paid_again(tmp_path, 
     assert here("verify", folder).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seeds", [pytest.param((), marks=pytest.mark.slow), ("seeds.noise=secret",)], ids=["another environment", "secret"]
 )

@@ -142,6 +142,7 @@ def test_example_level_epsilon_is_the_second_librarys_maximum_over_clients(run_d
     assert stated["delta"] == pytest.approx(1438**-1.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "second", "tolerance"),
     [

@@ -175,6 +175,7 @@ def test_real_data_that_is_not_there_is_left_out(monkeypatch, tmp_path, capsys):
     assert is_there(WORKLOADS["mnist5k"])
 
 
+@pytest.mark.slow
 def test_the_bare_loop_is_timed_in_a_process_of_its_own(monkeypatch):
     monkeypatch.chdir(ROOT)
     small = Workload(**{**vars(WORKLOADS["W3"]), "warm_up": 1, "rounds": 2})

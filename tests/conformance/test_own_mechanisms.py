@@ -37,6 +37,7 @@ def test_central_gaussian_holds():
     assert verdicts.claim.noise_std == pytest.approx(1.3 * 0.7 / 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["vectorized", pytest.param("opacus", marks=pytest.mark.slow)])
 def test_example_gaussian_holds(engine):
     verdicts = example(engine=engine, noise_multiplier=0.9, max_grad_norm=0.6, population=40, cohort=8)

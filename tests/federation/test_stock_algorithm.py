@@ -120,6 +120,7 @@ def same(arrays: ArrayRecord, parameters) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_rounds_are_those_of_the_strategys_own_start_bit_for_bit(name):
     ours = Stage(*overrides(name))

@@ -57,6 +57,7 @@ def marks(tab: Any, figure: str) -> int:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_figure_has_marks_and_nothing_is_wider_than_the_screen(opened, viewport, scheme):

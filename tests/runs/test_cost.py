@@ -8,6 +8,7 @@ from fedpriv.runs.settings import settings
 from fedpriv.runs.statistics import holm, paired_difference
 
 
+@pytest.mark.slow
 def test_every_private_setting_is_held_against_both_baselines(swept):
     found = settings(find_runs([swept]))
     costs = costs_of_privacy(found)
