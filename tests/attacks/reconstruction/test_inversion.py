@@ -75,7 +75,7 @@ def test_a_search_is_a_function_of_its_coins(digits, network, observe):
 
 def test_a_clipped_gradient_is_matched_by_clipped_guesses(digits, network, observe):
     x, y = digits
-    model = network(nn.ReLU)
+    model = network()
     plain = observe(model, x[:1], y[:1])
     length = float(torch.cat([part.reshape(-1) for part in plain.gradient.values()]).norm())
     clipped = {name: part * 0.1 / length for name, part in plain.gradient.items()}
