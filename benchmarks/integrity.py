@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
+from benchmarks.silent import Silent
 from fedpriv.config import compose
 from fedpriv.evaluation import evaluate_global
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.lifecycle import train_again
 from fedpriv.experiment.tampering import tampered_by
 from fedpriv.records.run_folder import RunFolder
-from fedpriv.tracking import Callback
 
 SEEDS = (0, 1, 2)
 COMMON = (
@@ -36,10 +36,6 @@ _FLOWER = (
     "sampling.cohort=null",
     "+strategy.flower.fraction_train=0.2",
 )
-
-
-class _Silent(Callback):
-    """Tells nothing."""
 
 
 def _stock(name: str, *arguments: str) -> tuple[str, ...]:
@@ -78,7 +74,7 @@ def measured(experiment: Experiment, out: Path) -> tuple[float, Any]:
     folder = RunFolder(out / experiment.run_id())
     if not (folder.run_json.exists() and folder.read_run_json().is_done):
         gc.freeze()  # Flower's Bulyan collects garbage twelve times a round, all modules included
-        train_again(experiment, folder.path, reporter=_Silent())
+        train_again(experiment, folder.path, reporter=Silent())
     model = experiment.new_model()
     model.load_state_dict(load_file(folder.model))
     told = evaluate_global(model, data=experiment.data, task=experiment.task, device=experiment.device)

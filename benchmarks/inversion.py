@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.silent import Silent
 from fedpriv.attacks.reconstruction import AnalyticInversion, GradientAttack, GradientInversion, GradientObservation
 from fedpriv.config import compose
 from fedpriv.experiment import run
@@ -21,7 +22,6 @@ from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking.reconstruction import check_reconstruction, reconstruct
 from fedpriv.experiment.attacking.victims import Victims
 from fedpriv.streams import Streams, seed_key
-from fedpriv.tracking import Callback
 
 SEEDS = (0, 1, 2)
 LEVELS = (0.0, 0.0001, 0.001, 0.01, 0.03, 0.1)
@@ -116,7 +116,7 @@ def epsilon_table(privacy: str, out: Path) -> str:
 
 
 def _attacks(overrides: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = run(compose(list(overrides), config_dir=None), reporter=Callback()).extra["attacks"]
+    found: dict[str, Any] = run(compose(list(overrides), config_dir=None), reporter=Silent()).extra["attacks"]
     return found
 
 

@@ -11,9 +11,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.silent import Silent
 from fedpriv.config import compose
 from fedpriv.experiment import run
-from fedpriv.tracking import Callback
 
 WORKLOADS = {
     "mnist5k": ["experiment=mnist5k_client_dp"],
@@ -35,10 +35,6 @@ MECHANISMS = {
     "local_gaussian": ["privacy=local_gaussian"],
     "local_laplace": ["privacy=local_laplace"],
 }
-
-
-class Silent(Callback):
-    """Tells nobody anything."""
 
 
 def overrides(workload: str, mechanism: str) -> list[str]:

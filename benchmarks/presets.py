@@ -1,6 +1,6 @@
 """What the presets on real data reach: private, not private, and as one central model. Prints a Markdown table.
 
-python benchmarks/presets.py DIR [--only NAME ...] [--seeds 0 1 2] [--workers 2]
+python -m benchmarks.presets DIR [--only NAME ...] [--seeds 0 1 2] [--workers 2]
 
 DIR holds the folders that the README names. Variants of a row differ in what the tables below say, in nothing else.
 """
@@ -10,9 +10,9 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 
+from benchmarks.silent import Silent
 from fedpriv.config import compose
 from fedpriv.experiment import run
-from fedpriv.tracking import Callback
 
 # Without noise other steps are best: what each preset takes then, chosen by a few trials.
 WITHOUT_PRIVACY = {
@@ -27,10 +27,6 @@ WITHOUT_PRIVACY = {
 # One client takes many more steps a round than many do.
 CENTRAL = {"cifar_client_dp": ["training.lr=0.02"]}
 PRIVATE = {"tcga_survival": ["privacy=central", "privacy.epsilon=20", "privacy.delta=0.01"]}
-
-
-class Silent(Callback):
-    """Tells nobody anything."""
 
 
 def variants(name: str) -> dict[str, list[str]]:

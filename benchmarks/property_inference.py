@@ -7,9 +7,9 @@ import argparse
 import statistics
 from pathlib import Path
 
+from benchmarks.silent import Silent
 from fedpriv.config import compose
 from fedpriv.experiment import run
-from fedpriv.tracking import Callback
 
 SETTINGS = {
     "none": ["privacy=none"],
@@ -40,7 +40,7 @@ def main() -> None:
         found = []
         for seed in SEEDS:
             config = compose([*SHARED, *own, f"seed={seed}", f"output_dir={output}"], config_dir=None)
-            found.append(run(config, reporter=_Quiet()).extra["attacks"]["property_inference"])
+            found.append(run(config, reporter=Silent()).extra["attacks"]["property_inference"])
         cells = [
             f"{statistics.mean(one[key] for one in found):.3f} ± {statistics.stdev(one[key] for one in found):.3f}"
             for key in columns
@@ -48,10 +48,6 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
         for one in found:
             print("   ", {key: one[key] for key in ("success", "success_interval", "control_interval", "clients_with")})
-
-
-class _Quiet(Callback):
-    """Says nothing."""
 
 
 if __name__ == "__main__":
