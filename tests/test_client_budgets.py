@@ -119,7 +119,7 @@ def test_nobody_exceeds_what_it_allows(kind, undisturbed):
 @ALL_KINDS
 def test_whoever_allows_more_releases_more(kind, undisturbed):
     values = run_json(undisturbed(kind))["guarantee"]["spent_by_budget"]
-    assert 0 <= values[0] < values[1] < values[2]
+    assert 0 <= values[0] <= values[1] < values[2]  # where one release costs more than both allow, neither makes any
 
 
 @pytest.mark.slow
