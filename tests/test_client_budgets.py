@@ -177,6 +177,28 @@ def test_the_plan_is_what_the_run_states(undisturbed):
         assert sum(one["clients"] for one in planned["client_budgets"]) == 8
 
 
+def planned(*asked):
+    return plan_run(compose([*EIGHT, *asked], config_dir=None))
+
+
+@pytest.mark.parametrize(
+    "asked", [("privacy=example", *NOISE), ("privacy=local_gaussian", NOISE[0], "privacy.noise_multiplier=6")]
+)
+def test_where_everybody_is_asked_a_plan_knows_who_has_left(asked):
+    """``sampling=all`` draws everybody who is left, not whoever was there in the first round."""
+    told = planned(*asked, TWO_GROUPS)
+    for one in told["client_budgets"]:
+        assert 0 < one["spent"] <= one["epsilon"]
+    assert told["client_budgets"][0]["spent"] < told["client_budgets"][1]["spent"]
+
+
+def test_cohorts_that_are_empty_by_chance_end_no_run():
+    rarely = ("sampling=poisson", "sampling.cohort=0.3", "privacy.noise_multiplier=60", "privacy.epsilon=12")
+    told = planned("privacy=local_gaussian", *rarely, TWO_GROUPS)
+    assert told["rounds"] == planned("privacy=local_gaussian", *rarely)["rounds"] == 8
+    assert not told["stops_early"]
+
+
 def test_a_run_ends_when_nobody_is_left(tmp_path):
     everybody = "privacy.client_budgets=[{epsilon: 3, share: 1}]"
     assert fedpriv("run", *EIGHT, *KINDS["central"], everybody, f"output_dir={tmp_path}").code == 0

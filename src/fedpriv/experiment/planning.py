@@ -43,7 +43,8 @@ def affordable(
     sampler, promises = experiment.privacy.sampler(streams, retirement), experiment.privacy.promises
     last_round, found = experiment.config.rounds, []
     if retirement is not None:
-        last_round = _last_round_with_anybody(sampler, since=retirement.since, rounds=last_round)
+        everybody = experiment.privacy.sampler(streams, None)
+        last_round = _last_round_with_anybody(sampler, everybody, since=retirement.since, rounds=last_round)
     for promise, half in zip(promises, mechanism.halves, strict=True):
         mine = promise.of(paid)
         first_round = 1 + max([trained, *(entry.round for entry in mine if entry.attempt == attempt)])
@@ -54,11 +55,17 @@ def affordable(
     return last_round, found
 
 
-def _last_round_with_anybody(sampler: CohortSampler, *, since: int, rounds: int) -> int:
-    """Until when clients with budgets of their own take part: where nothing is drawn without them."""
+def _last_round_with_anybody(sampler: CohortSampler, everybody: CohortSampler, *, since: int, rounds: int) -> int:
+    """Until when clients with budgets of their own take part: where nothing is drawn without them.
+
+    Args:
+        everybody: as ``sampler``, if nobody retired: cohorts that are empty by chance end no run.
+    """
     if sampler.budgets(rounds) is not None:
         return max((number for number in range(since + 1, rounds + 1) if sampler.budgets(number)), default=since)
-    return max((number for number in range(since + 1, rounds + 1) if len(sampler.cohort(number))), default=since)
+    last = max((number for number in range(since + 1, rounds + 1) if len(sampler.cohort(number))), default=since)
+    missed = any(len(everybody.cohort(number)) for number in range(last + 1, rounds + 1))
+    return last if missed else rounds
 
 
 @dataclass(frozen=True)
