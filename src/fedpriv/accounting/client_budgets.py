@@ -4,6 +4,7 @@ As in personalised differential privacy (Jorgensen, Yu & Cormode 2015) each unit
 spends release by release (individual accounting: Feldman & Zrnic 2021); here what a release costs depends on no data.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,12 @@ class ClientBudget:
         return np.concatenate([np.arange(run[0], run[-1] + 1, dtype=np.int64) for run in runs])
 
 
+def most_allowed(budgets: Sequence[ClientBudget]) -> float:
+    """The largest epsilon that a client allows; infinite where there are no budgets, or one without limit."""
+    limits = [math.inf if budget.epsilon is None else budget.epsilon * (1 + SLACK) for budget in budgets]
+    return max(limits, default=math.inf)
+
+
 def most_times(
     once: Composition, *, spent: Composition, at_most: int, budget: float, accounting: Accounting
 ) -> int:
@@ -102,8 +109,11 @@ def spent_by_budget(
     found = []
     for position, budget in enumerate(budgets):
         members: Any = [position] if together else budget.ids.tolist()
-        worst, _ = accounting.worst({client: released[client] for client in members if client in released})
-        if budget.epsilon is not None and worst.value > budget.epsilon * (1 + SLACK):
+        limit = math.inf if budget.epsilon is None else budget.epsilon * (1 + SLACK)
+        worst, _ = accounting.worst(
+            {client: released[client] for client in members if client in released}, within=limit
+        )
+        if worst.value > limit:
             raise ConfigError(f"Clients {budget.clients} allow epsilon {budget.epsilon:g}, but spent {worst.value:g}.")
         found.append(worst.value)
     return tuple(found)

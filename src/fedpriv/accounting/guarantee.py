@@ -11,7 +11,7 @@ from fedpriv.errors import ConfigError
 from .accountants import Epsilon
 from .budget import Accounting
 from .claims import CLAIMS
-from .client_budgets import spent_by_budget
+from .client_budgets import most_allowed, spent_by_budget
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
 from .ledger import LAYER, ReleaseEntry, compositions
@@ -167,7 +167,7 @@ def state_guarantee(
     first = entries[0]
     accounting = accounting_of(terms)
     released = compositions(entries)
-    epsilon, worst = accounting.worst(released)
+    epsilon, worst = accounting.worst(released, within=most_allowed(terms.client_budgets))
     if not math.isfinite(epsilon.value):
         return None
     distinct = [dict(composition) for composition in {frozenset(c.items()) for c in released.values()}]

@@ -103,6 +103,7 @@ def _affordable(
         last_round=last_round,
         budget=promise.budget * (1 + _BUDGET_SLACK),
         accounting=promise.accounting,
+        one_by_one=bool(promise.setting.client_budgets),  # who spends what it allows is near it, as many are
     )
 
 
