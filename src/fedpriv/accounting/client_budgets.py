@@ -5,6 +5,7 @@ spends release by release (individual accounting: Feldman & Zrnic 2021); here wh
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fedpriv.errors import ConfigError
 from .budget import Accounting, add
 from .release import Composition
 
+_IDS = re.compile(r"([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?")
 SLACK = 1e-9
 """Relative; nobody retires for the last bit of a float."""
 
@@ -49,12 +51,28 @@ class ClientBudget:
     @cached_property
     def ids(self) -> npt.NDArray[np.int64]:
         """Client ids, ascending."""
-        runs = [[int(end) for end in run.split("-")] for run in self.clients.split(",") if run]
-        if not runs:
-            return np.zeros(0, dtype=np.int64)
-        if any(left[-1] >= right[0] for left, right in pairwise(runs)):
+        runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in self._runs]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *runs])
+
+    @property
+    def size(self) -> int:
+        """Number of clients."""
+        return sum(last - first + 1 for first, last in self._runs)
+
+    @cached_property
+    def _runs(self) -> list[tuple[int, int]]:
+        """First and last id of each run.
+
+        Raises:
+            ConfigError: not a list of ids, ascending.
+        """
+        if not _IDS.fullmatch(self.clients):
+            raise ConfigError(f"Clients {self.clients!r} are no list of ids, such as 0-3,7.")
+        ends = [[int(end) for end in run.split("-")] for run in self.clients.split(",") if run]
+        runs = [(run[0], run[-1]) for run in ends]
+        if any(first > last for first, last in runs) or any(a[1] >= b[0] for a, b in pairwise(runs)):
             raise ConfigError(f"Clients {self.clients} are not in order.")
-        return np.concatenate([np.arange(run[0], run[-1] + 1, dtype=np.int64) for run in runs])
+        return runs
 
 
 def most_allowed(budgets: Sequence[ClientBudget]) -> float:
@@ -83,6 +101,13 @@ def most_times(
         middle = (fitting + exceeding) // 2
         fitting, exceeding = (middle, exceeding) if fits(middle) else (fitting, middle)
     return fitting
+
+
+def check_lists(budgets: Sequence[ClientBudget], *, num_clients: int) -> None:
+    """Raise ConfigError unless every client of a federation is in exactly one of the budgets."""
+    told = sum(budget.size for budget in budgets)
+    if told != num_clients or len(np.unique(np.concatenate([budget.ids for budget in budgets]))) < told:
+        raise ConfigError(f"Of the run's {num_clients} clients somebody is in none of the budgets, or in two.")
 
 
 def spent_by_budget(

@@ -1,7 +1,7 @@
 """What may be claimed about a run, computed from its ledger and the terms that it was started under."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
@@ -34,6 +34,7 @@ NOT_COVERED = (
     "other runs on the same data; runs that share a seed share their noise",
     "attacks on the generator (not a cryptographic one) or on the floating-point arithmetic of the noise",
 )
+BUDGETS = "which client allows which epsilon, even where that follows from its data, and who has retired: both public"
 SIMULATION_ONLY = "the noise itself: it derives from a recorded seed (simulation only)"
 
 
@@ -195,7 +196,7 @@ def state_guarantee(
         },
         sampling_assumed=_assumed(releases),
         rounds=len({entry.round for entry in entries}),
-        releases=sum(sum(composition.values()) for composition in released.values()),
+        releases=_number_of_releases(entries, released, at_server=claim.trust_model == "central"),
         participation_cap=max(sum(composition.values()) for composition in distinct),
         attempts=1 + max(entry.attempt for entry in entries),
         norm=_norm(claim.norm, entries),
@@ -212,11 +213,25 @@ def state_guarantee(
         else (),
         simulation_only=not terms.noise_secret,
         evidence=evidence,
-        not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),
+        not_covered=(
+            *NOT_COVERED,
+            *((BUDGETS,) if terms.client_budgets else ()),
+            *terms.caveats,
+            *(() if terms.noise_secret else (SIMULATION_ONLY,)),
+        ),
         curve=curve,
         threat_matrix=_matrix(first, released, epsilon.value, accounting, terms),
         terms=terms,
     )
+
+
+def _number_of_releases(
+    entries: Sequence[ReleaseEntry], released: Mapping[int, Composition], *, at_server: bool
+) -> int:
+    """Noisy sums; one that several groups of clients pay for is one."""
+    if at_server:
+        return sum(int(entry.steps) for entry in entries if isinstance(entry.steps, int))
+    return sum(sum(composition.values()) for composition in released.values())
 
 
 def _norm(name: str, entries: list[ReleaseEntry]) -> dict[str, Any]:
@@ -272,4 +287,5 @@ def _matrix(
         epsilon=epsilon,
         accounting=accounting,
         num_examples=terms.num_examples,
+        some_retire=bool(terms.client_budgets),
     )

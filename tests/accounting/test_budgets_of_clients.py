@@ -42,6 +42,19 @@ def test_one_of_many_who_exceeds_is_found(unlike):
         spent_by_budget(more, (ClientBudget.of(BUDGET, np.arange(6)),), together=False, accounting=ACCOUNTING)
 
 
+def test_lists_of_clients_are_read_as_they_were_written():
+    for ids in ([], [4], [0, 1, 2, 5, 7, 8]):
+        budget = ClientBudget.of(1.0, np.array(ids, dtype=np.int64))
+        assert ClientBudget(epsilon=1.0, clients=budget.clients).ids.tolist() == ids
+        assert budget.size == len(ids)
+
+
+@pytest.mark.parametrize("clients", ["a", "3-1", "1,1", "2,1", "0-3,2", "1-2-3", "-1", "1,,2", "0-"])
+def test_what_is_no_list_of_clients_is_refused(clients):
+    with pytest.raises(ConfigError, match="Clients"):
+        _ = ClientBudget(epsilon=1.0, clients=clients).ids
+
+
 def test_a_run_does_not_end_for_the_bound_of_many_if_nobody_exceeds(unlike):
     asked = {"spent": {}, "planned": lambda round_number: unlike, "first_round": 1, "last_round": 1}
     judged = {"budget": BUDGET * (1 + 1e-9), "accounting": ACCOUNTING}
