@@ -208,6 +208,21 @@ def test_a_run_ends_when_nobody_is_left(tmp_path):
     assert_nobody_exceeds(only_run(tmp_path))
 
 
+def test_whom_no_coin_draws_is_not_said_to_allow_too_little(tmp_path):
+    seldom = ("privacy=local_gaussian", "sampling=fixed_size", "sampling.cohort=1", "privacy.noise_multiplier=60")
+    lenient = "privacy.client_budgets=[{epsilon: 11, share: 0.5}]"
+    run = (*EIGHT, *seldom, "rounds=2", "privacy.epsilon=12", lenient)
+    ended = here("run", *run, f"output_dir={tmp_path}")
+    assert ended.code == 0
+    assert "take no part" not in ended.out
+
+
+def test_what_no_client_allows_is_refused_by_name(tmp_path):
+    nothing = "privacy.client_budgets=[{epsilon: 0.01, share: 1}]"
+    ended = here("run", *EIGHT, *KINDS["central"], nothing, f"output_dir={tmp_path}")
+    assert "privacy.epsilon=12 and privacy.client_budgets do not allow even one round" in ended.message
+
+
 def test_whoever_allows_less_than_a_round_takes_no_part(tmp_path):
     tiny = "privacy.client_budgets=[{epsilon: 0.01, clients: [2]}]"
     ended = fedpriv("run", *EIGHT, *KINDS["example"], tiny, f"output_dir={tmp_path}")

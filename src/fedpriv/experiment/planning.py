@@ -110,9 +110,10 @@ def _affordable(
 def too_small(privacy: PrivacyTerms) -> str:
     """What to say of budgets that allow nothing."""
     asked = [promise.budget_key + f"={promise.budget:g}" for promise in privacy.promises if promise.budget < math.inf]
+    asked += ["privacy.client_budgets"] * bool(privacy.setting.client_budgets)
     return (
-        f"{' and '.join(asked)} does not allow even one round with this noise; use a larger "
-        "privacy.noise_multiplier or a larger epsilon."
+        f"{' and '.join(asked)} {'do' if len(asked) > 1 else 'does'} not allow even one round with this noise; use a "
+        "larger privacy.noise_multiplier or a larger epsilon."
     )
 
 
