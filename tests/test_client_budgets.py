@@ -10,6 +10,7 @@ from dp_accounting.pld import PLDAccountant
 
 from crash.runs import EVERY_ROUND, ONLY_ENDS, Result, fedpriv, here, ledger, only_run, run_json
 from crash.workload import DIGITS
+from fedpriv.accounting.client_table import TabledClients
 from fedpriv.config import compose
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.planning import plan_run
@@ -58,17 +59,23 @@ def spent(folder):
     for entry in ledger(folder):
         if isinstance(entry.clients, str):
             rows = [(budget, entry.rate, entry.noise_multiplier, entry.steps) for budget in entry.budgets]
+        elif isinstance(entry.clients, TabledClients):
+            table, taken = entry.clients.table, entry.clients.rows
+            columns = (table.clients, table.rate, table.noise_multiplier, table.steps)
+            rows = list(zip(*(column[taken].tolist() for column in columns), strict=True))
         else:
             rows = list(zip(entry.clients, entry.rate, entry.noise_multiplier, entry.steps, strict=True))
         for who, rate, multiplier, steps in rows:
-            events[who][entry, rate, multiplier] += steps
-    found = {}
-    for who, counted in events.items():
-        accountant = PLDAccountant()
-        for (entry, rate, multiplier), times in counted.items():
-            accountant.compose(event(entry, rate, multiplier), times)
-        found[who] = accountant.get_epsilon(1e-5)
-    return found
+            events[who][event(entry, rate, multiplier)] += steps
+    priced = {}
+    for counted in events.values():
+        key = frozenset(counted.items())
+        if key not in priced:
+            accountant = PLDAccountant()
+            for one, times in key:
+                accountant.compose(one, times)
+            priced[key] = accountant.get_epsilon(1e-5)
+    return {who: priced[frozenset(counted.items())] for who, counted in events.items()}
 
 
 def allowances(folder):
@@ -144,6 +151,26 @@ def test_rounds_that_are_paid_twice_let_clients_retire_earlier(kind, tmp_path, u
     assert fedpriv("resume", folder, deeds=[OTHER_NUMPY]).code == 0
     assert {entry.attempt for entry in ledger(folder)} == {0, 1}
     assert_nobody_exceeds(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("privacy", ["local_gaussian", "example"])
+def test_nobody_of_more_clients_than_a_ledger_lists_exceeds_across_attempts(privacy, tmp_path):
+    """Clients are rows of a table then, which both attempts name."""
+    many = ("partition.num_clients=1200", "sampling.cohort=700", "rounds=6", "training.batch_size=1")
+    noise = {"local_gaussian": "privacy.noise_multiplier=6", "example": "privacy.noise_multiplier=4"}[privacy]
+    budgets = "privacy.client_budgets=[{epsilon: 2, share: 0.3}, {epsilon: 3, share: 0.3}]"
+    own = (f"privacy={privacy}", noise, "privacy.epsilon=4", budgets, f"output_dir={tmp_path}")
+    deeds = [EVERY_ROUND, ONLY_ENDS, ("kill", _PERMITTED, "after", 3)]
+    assert fedpriv("run", *EIGHT, *many, *own, deeds=deeds).code == KILLED
+    folder = only_run(tmp_path)
+    assert fedpriv("resume", folder, deeds=[OTHER_NUMPY]).code == 0
+    entries = ledger(folder)
+    assert {entry.attempt for entry in entries} == {0, 1}
+    assert all(isinstance(entry.clients, TabledClients) for entry in entries)
+    assert_nobody_exceeds(folder)
+    values = run_json(folder)["guarantee"]["spent_by_budget"]
+    assert 0 < values[0] < values[1] < values[2]
 
 
 @pytest.mark.slow
