@@ -1,12 +1,14 @@
 """Budgets of clients' own, by numbers alone: thousands of clients, and lists of clients that make no sense."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from fedpriv.accounting import accountants
 from fedpriv.accounting.accountants import epsilon
 from fedpriv.accounting.budget import Accounting, affordable_rounds
-from fedpriv.accounting.client_budgets import ClientBudget, most_times, spent_by_budget
+from fedpriv.accounting.client_budgets import ClientBudget, most_times, spent_by_budget, worst_of_all
 from fedpriv.accounting.sampled_gaussian import SampledGaussian
 from fedpriv.errors import ConfigError
 
@@ -57,6 +59,10 @@ def test_what_is_no_list_of_clients_is_refused(clients):
 
 def test_a_run_does_not_end_for_the_bound_of_many_if_nobody_exceeds(unlike):
     asked = {"spent": {}, "planned": lambda round_number: unlike, "first_round": 1, "last_round": 1}
-    judged = {"budget": BUDGET * (1 + 1e-9), "accounting": ACCOUNTING}
-    assert affordable_rounds(**asked, **judged)[0] == 0
-    assert affordable_rounds(**asked, **judged, one_by_one=True)[0] == 1
+
+    def last_round(worst):
+        return affordable_rounds(**asked, budget=BUDGET * (1 + 1e-9), worst=lambda released: worst(released)[0])[0]
+
+    budgets = (ClientBudget.of(BUDGET, np.arange(6)),)
+    assert last_round(ACCOUNTING.worst) == 0
+    assert last_round(partial(worst_of_all, budgets=budgets, together=False, accounting=ACCOUNTING)) == 1

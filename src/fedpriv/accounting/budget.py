@@ -53,8 +53,7 @@ def affordable_rounds(
     first_round: int,
     last_round: int,
     budget: float,
-    accounting: Accounting,
-    one_by_one: bool = False,
+    worst: Callable[[Mapping[int, Composition]], Epsilon],
 ) -> tuple[int, Epsilon]:
     """The last round whose release keeps epsilon within ``budget``, and epsilon then.
 
@@ -63,16 +62,14 @@ def affordable_rounds(
         planned: what rounds ``first_round`` to its argument would add.
         first_round, last_round: rounds yet to be paid for.
         budget: largest epsilon allowed; ``inf`` for none.
-        accounting: the judge.
-        one_by_one: whether rounds are given up only for what some participant spends, not for a bound of many.
+        worst: the judge: the largest epsilon over participants.
 
     Returns:
         (round, epsilon); round is ``first_round - 1`` where not even one more release fits.
     """
 
     def after(round_number: int) -> Epsilon:
-        within = budget if one_by_one else math.inf
-        return accounting.worst(add(spent, planned(round_number)), within=within)[0]
+        return worst(add(spent, planned(round_number)))
 
     at_end = after(last_round)
     if at_end.value <= budget:

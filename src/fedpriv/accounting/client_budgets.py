@@ -7,7 +7,7 @@ spends release by release (individual accounting: Feldman & Zrnic 2021); here wh
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fedpriv.errors import ConfigError
 
+from .accountants import Epsilon
 from .budget import Accounting, add
 from .release import Composition
 
@@ -75,12 +76,6 @@ class ClientBudget:
         return runs
 
 
-def most_allowed(budgets: Sequence[ClientBudget]) -> float:
-    """The largest epsilon that a client allows; infinite where there are no budgets, or one without limit."""
-    limits = [math.inf if budget.epsilon is None else budget.epsilon * (1 + SLACK) for budget in budgets]
-    return max(limits, default=math.inf)
-
-
 def most_times(
     once: Composition, *, spent: Composition, at_most: int, budget: float, accounting: Accounting
 ) -> int:
@@ -110,6 +105,25 @@ def check_lists(budgets: Sequence[ClientBudget], *, num_clients: int) -> None:
         raise ConfigError(f"Of the run's {num_clients} clients somebody is in none of the budgets, or in two.")
 
 
+def worst_of_all(
+    released: Mapping[int, Composition],
+    budgets: Sequence[ClientBudget],
+    *,
+    together: bool,
+    accounting: Accounting,
+) -> tuple[Epsilon, int | None]:
+    """As ``Accounting.worst``, budget by budget: of thousands of clients only such are bounded together as allow the
+    same, and each by itself where that bound is above it.
+
+    Args:
+        budgets, together: as of ``spent_by_budget``; without budgets all clients allow the same.
+    """
+    if not budgets:
+        return accounting.worst(released)
+    found = _worst_of_each(released, budgets, together=together, accounting=accounting)
+    return max(found, key=lambda one: one[0].value)
+
+
 def spent_by_budget(
     released: Mapping[int, Composition],
     budgets: Sequence[ClientBudget],
@@ -131,14 +145,26 @@ def spent_by_budget(
         ids.update([position] if together else budget.ids.tolist())
     if max(ids.values(), default=0) > 1 or released.keys() - ids.keys():
         raise ConfigError("The ledger's clients are not those that the run was told the budgets of.")
-    found = []
+    found = [worst for worst, _ in _worst_of_each(released, budgets, together=together, accounting=accounting)]
+    for budget, worst in zip(budgets, found, strict=True):
+        if worst.value > _limit(budget):
+            raise ConfigError(f"Clients {budget.clients} allow epsilon {budget.epsilon:g}, but spent {worst.value:g}.")
+    return tuple(worst.value for worst in found)
+
+
+def _worst_of_each(
+    released: Mapping[int, Composition],
+    budgets: Sequence[ClientBudget],
+    *,
+    together: bool,
+    accounting: Accounting,
+) -> Iterator[tuple[Epsilon, int | None]]:
+    """Of each budget's clients, the largest epsilon and whose it is."""
     for position, budget in enumerate(budgets):
         members: Any = [position] if together else budget.ids.tolist()
-        limit = math.inf if budget.epsilon is None else budget.epsilon * (1 + SLACK)
-        worst, _ = accounting.worst(
-            {client: released[client] for client in members if client in released}, within=limit
-        )
-        if worst.value > limit:
-            raise ConfigError(f"Clients {budget.clients} allow epsilon {budget.epsilon:g}, but spent {worst.value:g}.")
-        found.append(worst.value)
-    return tuple(found)
+        mine = {client: released[client] for client in members if client in released}
+        yield accounting.worst(mine, within=_limit(budget))
+
+
+def _limit(budget: ClientBudget) -> float:
+    return math.inf if budget.epsilon is None else budget.epsilon * (1 + SLACK)

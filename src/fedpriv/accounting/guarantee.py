@@ -11,7 +11,7 @@ from fedpriv.errors import ConfigError
 from .accountants import Epsilon
 from .budget import Accounting
 from .claims import CLAIMS
-from .client_budgets import most_allowed, spent_by_budget
+from .client_budgets import spent_by_budget, worst_of_all
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
 from .ledger import LAYER, ReleaseEntry, compositions
@@ -168,13 +168,14 @@ def state_guarantee(
     first = entries[0]
     accounting = accounting_of(terms)
     released = compositions(entries)
-    epsilon, worst = accounting.worst(released, within=most_allowed(terms.client_budgets))
+    claim = CLAIMS[first.mechanism]
+    who: Any = {"together": claim.trust_model == "central", "accounting": accounting}
+    epsilon, worst = worst_of_all(released, terms.client_budgets, **who)
     if not math.isfinite(epsilon.value):
         return None
     distinct = [dict(composition) for composition in {frozenset(c.items()) for c in released.values()}]
     curve = delta_curve(distinct, accounting=accounting, epsilon=epsilon.value)
     releases = [release for composition in distinct for release in composition]
-    claim = CLAIMS[first.mechanism]
     return Guarantee(
         epsilon=epsilon.value,
         delta=accounting.delta,
@@ -206,11 +207,7 @@ def state_guarantee(
         noise_multiplier_min=min(release.noise_multiplier for release in releases),
         noise_multiplier_max=max(release.noise_multiplier for release in releases),
         worst_client=worst if claim.trust_model != "central" else None,
-        spent_by_budget=spent_by_budget(
-            released, terms.client_budgets, together=claim.trust_model == "central", accounting=accounting
-        )
-        if terms.client_budgets
-        else (),
+        spent_by_budget=spent_by_budget(released, terms.client_budgets, **who) if terms.client_budgets else (),
         simulation_only=not terms.noise_secret,
         evidence=evidence,
         not_covered=(

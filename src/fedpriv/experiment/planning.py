@@ -1,7 +1,7 @@
 """What an experiment's privacy will cost, before it is trained: the schedule drawn, the noise found, epsilon stated."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import affordable_rounds
-from fedpriv.accounting.client_budgets import spent_by_budget
+from fedpriv.accounting.client_budgets import spent_by_budget, worst_of_all
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import Config
@@ -102,8 +102,17 @@ def _affordable(
         first_round=releasing.first_round,
         last_round=last_round,
         budget=promise.budget * (1 + _BUDGET_SLACK),
+        worst=lambda released: _worst(promise, released)[0],
+    )
+
+
+def _worst(promise: Promise, released: Mapping[int, Composition]) -> tuple[Epsilon, int | None]:
+    """The largest epsilon of one of the promise's units, and whose it is."""
+    return worst_of_all(
+        released,
+        promise.setting.client_budgets,
+        together=not promise.noise_by_clients,
         accounting=promise.accounting,
-        one_by_one=bool(promise.setting.client_budgets),  # who spends what it allows is near it, as many are
     )
 
 
@@ -175,7 +184,7 @@ def plan_run(config: Config) -> dict[str, Any]:
 
 def _planned(promise: Promise, released: dict[int, Composition], at_most: Epsilon) -> dict[str, Any]:
     """What one unit will be told."""
-    worst = promise.accounting.worst(released)[1]
+    worst = _worst(promise, released)[1]
     used = np.array([release.noise_multiplier for one in released.values() for release in one])
     claimed = bool(released) and math.isfinite(at_most.value)
     return {
