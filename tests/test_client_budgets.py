@@ -204,6 +204,18 @@ def test_the_plan_is_what_the_run_states(undisturbed):
         assert sum(one["clients"] for one in planned["client_budgets"]) == 8
 
 
+@pytest.mark.slow
+def test_a_report_shows_nobody_above_what_it_allows(undisturbed):
+    from fedpriv.reports.html.client_epsilons import client_epsilons
+    from fedpriv.runs import load
+
+    folder = undisturbed("example")
+    shown, allowed, exact = client_epsilons(next(iter(load(folder)))), allowances(folder), spent(folder)
+    assert shown.keys() == exact.keys()
+    for client, value in shown.items():
+        assert exact[client] * 0.998 <= value <= allowed[client]
+
+
 def planned(*asked):
     return plan_run(compose([*EIGHT, *asked], config_dir=None))
 
