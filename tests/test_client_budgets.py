@@ -10,6 +10,7 @@ from dp_accounting.pld import PLDAccountant
 
 from crash.runs import EVERY_ROUND, ONLY_ENDS, Result, fedpriv, here, ledger, only_run, run_json
 from crash.workload import DIGITS
+from fedpriv.accounting.client_table import TabledClients
 from fedpriv.config import compose
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.planning import plan_run
@@ -58,17 +59,23 @@ def spent(folder):
     for entry in ledger(folder):
         if isinstance(entry.clients, str):
             rows = [(budget, entry.rate, entry.noise_multiplier, entry.steps) for budget in entry.budgets]
+        elif isinstance(entry.clients, TabledClients):
+            table, taken = entry.clients.table, entry.clients.rows
+            columns = (table.clients, table.rate, table.noise_multiplier, table.steps)
+            rows = list(zip(*(column[taken].tolist() for column in columns), strict=True))
         else:
             rows = list(zip(entry.clients, entry.rate, entry.noise_multiplier, entry.steps, strict=True))
         for who, rate, multiplier, steps in rows:
-            events[who][entry, rate, multiplier] += steps
-    found = {}
-    for who, counted in events.items():
-        accountant = PLDAccountant()
-        for (entry, rate, multiplier), times in counted.items():
-            accountant.compose(event(entry, rate, multiplier), times)
-        found[who] = accountant.get_epsilon(1e-5)
-    return found
+            events[who][event(entry, rate, multiplier)] += steps
+    priced = {}
+    for counted in events.values():
+        key = frozenset(counted.items())
+        if key not in priced:
+            accountant = PLDAccountant()
+            for one, times in key:
+                accountant.compose(one, times)
+            priced[key] = accountant.get_epsilon(1e-5)
+    return {who: priced[frozenset(counted.items())] for who, counted in events.items()}
 
 
 def allowances(folder):
@@ -147,6 +154,26 @@ def test_rounds_that_are_paid_twice_let_clients_retire_earlier(kind, tmp_path, u
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("privacy", ["local_gaussian", "example"])
+def test_nobody_of_more_clients_than_a_ledger_lists_exceeds_across_attempts(privacy, tmp_path):
+    """Clients are rows of a table then, which both attempts name."""
+    many = ("partition.num_clients=1200", "sampling.cohort=700", "rounds=6", "training.batch_size=1")
+    noise = {"local_gaussian": "privacy.noise_multiplier=6", "example": "privacy.noise_multiplier=4"}[privacy]
+    budgets = "privacy.client_budgets=[{epsilon: 2, share: 0.3}, {epsilon: 3, share: 0.3}]"
+    own = (f"privacy={privacy}", noise, "privacy.epsilon=4", budgets, f"output_dir={tmp_path}")
+    deeds = [EVERY_ROUND, ONLY_ENDS, ("kill", _PERMITTED, "after", 3)]
+    assert fedpriv("run", *EIGHT, *many, *own, deeds=deeds).code == KILLED
+    folder = only_run(tmp_path)
+    assert fedpriv("resume", folder, deeds=[OTHER_NUMPY]).code == 0
+    entries = ledger(folder)
+    assert {entry.attempt for entry in entries} == {0, 1}
+    assert all(isinstance(entry.clients, TabledClients) for entry in entries)
+    assert_nobody_exceeds(folder)
+    values = run_json(folder)["guarantee"]["spent_by_budget"]
+    assert 0 < values[0] < values[1] < values[2]
+
+
+@pytest.mark.slow
 def test_forced_again_it_is_the_same_release(tmp_path, undisturbed):
     run = (*EIGHT, *KINDS["central"], TWO_GROUPS, f"output_dir={tmp_path}")
     assert fedpriv("run", *run).code == 0
@@ -177,6 +204,40 @@ def test_the_plan_is_what_the_run_states(undisturbed):
         assert sum(one["clients"] for one in planned["client_budgets"]) == 8
 
 
+@pytest.mark.slow
+def test_a_report_shows_nobody_above_what_it_allows(undisturbed):
+    from fedpriv.reports.html.client_epsilons import client_epsilons
+    from fedpriv.runs import load
+
+    folder = undisturbed("example")
+    shown, allowed, exact = client_epsilons(next(iter(load(folder)))), allowances(folder), spent(folder)
+    assert shown.keys() == exact.keys()
+    for client, value in shown.items():
+        assert exact[client] * 0.998 <= value <= allowed[client]
+
+
+def planned(*asked):
+    return plan_run(compose([*EIGHT, *asked], config_dir=None))
+
+
+@pytest.mark.parametrize(
+    "asked", [("privacy=example", *NOISE), ("privacy=local_gaussian", NOISE[0], "privacy.noise_multiplier=6")]
+)
+def test_where_everybody_is_asked_a_plan_knows_who_has_left(asked):
+    """``sampling=all`` draws everybody who is left, not whoever was there in the first round."""
+    told = planned(*asked, TWO_GROUPS)
+    for one in told["client_budgets"]:
+        assert 0 < one["spent"] <= one["epsilon"]
+    assert told["client_budgets"][0]["spent"] < told["client_budgets"][1]["spent"]
+
+
+def test_cohorts_that_are_empty_by_chance_end_no_run():
+    rarely = ("sampling=poisson", "sampling.cohort=0.3", "privacy.noise_multiplier=60", "privacy.epsilon=12")
+    told = planned("privacy=local_gaussian", *rarely, TWO_GROUPS)
+    assert told["rounds"] == planned("privacy=local_gaussian", *rarely)["rounds"] == 8
+    assert not told["stops_early"]
+
+
 def test_a_run_ends_when_nobody_is_left(tmp_path):
     everybody = "privacy.client_budgets=[{epsilon: 3, share: 1}]"
     assert fedpriv("run", *EIGHT, *KINDS["central"], everybody, f"output_dir={tmp_path}").code == 0
@@ -184,6 +245,21 @@ def test_a_run_ends_when_nobody_is_left(tmp_path):
     assert record["status"] == "stopped_at_budget"
     assert 0 < record["rounds"] < 8
     assert_nobody_exceeds(only_run(tmp_path))
+
+
+def test_whom_no_coin_draws_is_not_said_to_allow_too_little(tmp_path):
+    seldom = ("privacy=local_gaussian", "sampling=fixed_size", "sampling.cohort=1", "privacy.noise_multiplier=60")
+    lenient = "privacy.client_budgets=[{epsilon: 11, share: 0.5}]"
+    run = (*EIGHT, *seldom, "rounds=2", "privacy.epsilon=12", lenient)
+    ended = here("run", *run, f"output_dir={tmp_path}")
+    assert ended.code == 0
+    assert "take no part" not in ended.out
+
+
+def test_what_no_client_allows_is_refused_by_name(tmp_path):
+    nothing = "privacy.client_budgets=[{epsilon: 0.01, share: 1}]"
+    ended = here("run", *EIGHT, *KINDS["central"], nothing, f"output_dir={tmp_path}")
+    assert "privacy.epsilon=12 and privacy.client_budgets do not allow even one round" in ended.message
 
 
 def test_whoever_allows_less_than_a_round_takes_no_part(tmp_path):

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fedpriv.accounting.guarantee import EVIDENCE, no_claim, state_guarantee
+from fedpriv.accounting.client_budgets import ClientBudget
+from fedpriv.accounting.guarantee import BUDGETS, EVIDENCE, no_claim, state_guarantee
 from fedpriv.accounting.ledger import ReleaseEntry
 from fedpriv.accounting.statement import SECTIONS, markdown, whole_statement
 from fedpriv.accounting.terms import Terms
@@ -108,6 +109,44 @@ def test_a_client_level_guarantee_names_all_that_a_reviewer_asks_for():
     assert {"epsilon": said["epsilon"], "delta": 1e-3} in said["curve"]["points"]
     assert "a caveat" in said["not_covered"]
     assert json.loads(json.dumps(said)) == said
+
+
+TWO = (ClientBudget(epsilon=0.9, clients="0-19"), ClientBudget(epsilon=None, clients="20-49"))
+OF_TWO = [entry(1, budgets=(0, 1)), entry(2, budgets=(0, 1)), entry(3, budgets=(1,)), entry(4, budgets=(1,))]
+
+
+def test_a_round_that_several_budgets_pay_for_is_one_release():
+    said = state_guarantee(OF_TWO, terms=terms(client_budgets=TWO))
+    everybody = state_guarantee(ENTRIES, terms=terms())
+    assert (said.releases, said.participation_cap) == (everybody.releases, 4)
+    assert said.epsilon == said.spent_by_budget[1] == everybody.epsilon
+    assert said.spent_by_budget[0] == state_guarantee(ENTRIES[:2], terms=terms()).epsilon < 0.9
+
+
+def test_that_budgets_and_retirement_are_public_is_said_where_there_are_some():
+    said = state_guarantee(OF_TWO, terms=terms(client_budgets=TWO))
+    assert BUDGETS in said.not_covered
+    assert BUDGETS not in state_guarantee(ENTRIES, terms=terms()).not_covered
+    seen = next(cell for cell in said.threat_matrix if (cell.unit, cell.observer) == ("client", "other_clients"))
+    assert seen.because.startswith("Who has retired follows from public budgets")
+
+
+@pytest.mark.parametrize(
+    ("entries", "lists", "told"),
+    [
+        ([*OF_TWO[:3], entry(4, budgets=())], ("0-19", "20-49"), "names budgets"),
+        ([*OF_TWO[:3], entry(4, budgets=(0, 1))], ("0-19", "20-49"), "come back"),
+        (OF_TWO, ("0-19", "19-49"), "none of the budgets, or in two"),
+        (OF_TWO, ("0-18", "20-49"), "none of the budgets, or in two"),
+        (OF_TWO, ("0-18", "18-48"), "none of the budgets, or in two"),
+        (OF_TWO, ("0-19", "twenty"), "no list of ids"),
+    ],
+)
+def test_budgets_that_cannot_be_those_of_the_run_are_refused(entries, lists, told):
+    """A round that nobody pays for, clients who come back, clients who are counted twice."""
+    changed = tuple(replace(budget, clients=clients) for budget, clients in zip(TWO, lists, strict=True))
+    with pytest.raises(ConfigError, match=told):
+        state_guarantee(entries, terms=terms(client_budgets=changed))
 
 
 def test_under_replace_one_the_sum_moves_twice_as_far():

@@ -91,7 +91,12 @@ def matrix(kind, relation, examples=EXAMPLES):
     released = {who: {law.release(Z): turns} for who, turns in law.turns(1, ROUNDS).items()}
     headline, _ = accounting.worst(released)
     cells = central_matrix(
-        sampling=kind, released=released, epsilon=headline.value, accounting=accounting, num_examples=examples
+        sampling=kind,
+        released=released,
+        epsilon=headline.value,
+        accounting=accounting,
+        num_examples=examples,
+        some_retire=False,
     )
     assert [(cell.unit, cell.observer) for cell in cells] == [(u, o) for u in UNITS for o in OBSERVERS]
     return headline.value, {(cell.unit, cell.observer): cell for cell in cells}
@@ -186,5 +191,6 @@ def test_noise_too_small_to_be_told_from_none_is_no_guarantee():
         epsilon=math.inf,
         accounting=accounting,
         num_examples=EXAMPLES,
+        some_retire=False,
     )
     assert all(cell.epsilon is None for cell in cells)

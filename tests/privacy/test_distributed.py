@@ -4,11 +4,12 @@ import json
 import math
 from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from halves import gathered, senders
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -248,6 +249,73 @@ def test_epsilon_is_never_below_the_exact_one_of_a_vector(std, shares, change):
     losses = type(release).loss(((release, 1),), "zero_out")
     grid = np.linspace(0.0, stated, 7)
     assert (losses.deltas(grid) >= [divergence(e) * (1 - 1e-9) for e in grid]).all()
+
+
+SUMS = st.tuples(st.floats(0.75, 8.0), st.integers(1, 6), st.integers(0, 3), st.integers(1, 9))
+"""Of shares: standard deviation of one, fewest of them, how many more there can be, and a client's addend."""
+RELATIONS = st.sampled_from([("zero_out", 1), ("replace_one", 2)])
+
+
+def a_sum(std, fewest, more, norm):
+    return SumOfShares(
+        noise_multiplier=std * math.sqrt(fewest) / norm,
+        norm=float(norm),
+        dimension=1,
+        survivors=fewest,
+        shares=fewest + more,
+    )
+
+
+def apart(mass_of_sum, moved):
+    """The law of a sum and that of its neighbour, on all integers where either has any of the mass."""
+    return np.pad(mass_of_sum, (0, moved)), np.pad(mass_of_sum, (moved, 0))
+
+
+def exact_deltas(laws, epsilons):
+    """Of one or two independent sums, each a pair of laws; rounding is about 1e-16."""
+    left, right = laws[0] if len(laws) == 1 else (np.outer(a, b) for a, b in zip(*laws, strict=True))
+    return np.array([np.maximum(right - math.exp(e) * left, 0).sum() for e in epsilons])
+
+
+def check_never_below(sums, relation, moves):
+    """Epsilon and delta of the sums together, for every number of shares between the fewest and the most."""
+    releases = [a_sum(*parts) for parts in sums]
+    losses = SumOfShares.loss(tuple((release, 1) for release in releases), relation)
+    stated = [losses.epsilon(delta) for delta in (1e-2, 1e-5, 1e-9, 1e-12)]
+    grid = np.array([0.0, 1e-9, 1e-3, 0.1, *np.linspace(0.2, 1.2, 6) * stated[1]])
+    for left_out in (False, True):
+        laws = [
+            apart(sum_of(std, fewest + more * left_out), norm * moves) for std, fewest, more, norm in sums
+        ]
+        assert (exact_deltas(laws, stated) <= np.array([1e-2, 1e-5, 1e-9, 1e-12]) * (1 + 1e-9) + 1e-15).all()
+        assert (losses.deltas(grid) >= exact_deltas(laws, grid) * (1 - 1e-9) - 1e-15).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(one=SUMS, relation=RELATIONS)
+def test_no_sum_between_survivors_and_shares_tells_more_than_is_stated(one, relation):
+    check_never_below([one], *relation)
+
+
+@settings(max_examples=15, deadline=None)
+@given(one=SUMS, other=SUMS, relation=RELATIONS)
+def test_no_two_rounds_tell_more_than_is_stated_of_both(one, other, relation):
+    check_never_below([one, other], *relation)
+
+
+@pytest.mark.parametrize(("std", "shares"), [(12.0, 9), (20.0, 50)])
+def test_tiny_deltas_are_those_of_a_gaussian(std, shares):
+    """Beyond what float64 can enumerate: by mpmath, the closed form of the Gaussian that the sum is rounded from."""
+    losses = SumOfShares.loss(((whole_sum(std, shares, 8.0, dimension=1000), 3),), "zero_out")
+    mu = mpmath.mpf(8 * math.sqrt(3)) / mpmath.sqrt(std**2 * shares - 4)
+    assert losses.mu == pytest.approx(float(mu), rel=1e-12)
+    for delta in (1e-12, 1e-15, 1e-30, 1e-100):
+        e = mpmath.mpf(losses.epsilon(delta))
+        with mpmath.workdps(160):
+            exact = mpmath.ncdf(mu / 2 - e / mu) - mpmath.exp(e) * mpmath.ncdf(-mu / 2 - e / mu)
+            assert exact <= delta * (1 + mpmath.mpf(1e-8))
+            assert losses.deltas(np.array([float(e)]))[0] >= exact * (1 - mpmath.mpf(1e-8))
+        assert losses.gap < 1e-16
 
 
 def test_a_smaller_modulus_costs_more_than_a_gaussian_never_less():

@@ -96,9 +96,17 @@ def fast_upper_bound(composition: Composition, *, delta: float, relation: Relati
 
 
 def max_epsilon(
-    compositions: Sequence[Composition], *, delta: float, relation: Relation, accountant: Accountant
+    compositions: Sequence[Composition],
+    *,
+    delta: float,
+    relation: Relation,
+    accountant: Accountant,
+    within: float = math.inf,
 ) -> tuple[Epsilon, int]:
     """The largest epsilon of many compositions (clients, say), and the index of one that attains it.
+
+    Where there are too many to judge each, and the bound of similar ones together is above ``within``, each is judged
+    all the same: in seconds a composition.
 
     Best first over boxes of similar compositions: a box costs at most what its worst corner (least noise, highest
     rate, most releases) does, since epsilon falls with noise and grows with rate and count.
@@ -111,7 +119,8 @@ def max_epsilon(
     keys = [canonical(composition) for composition in compositions]
     for sampling in {r.sampling for key in keys for r, _ in key if isinstance(r, SampledGaussian)}:
         check_accountable(sampling=sampling, relation=relation, accountant=accountant)
-    return _largest(keys, stages)
+    bound, index = _largest(keys, stages)
+    return _largest(keys, stages, patience=math.inf) if bound.value > within else (bound, index)
 
 
 def max_fast_upper_bound(compositions: Sequence[Composition], *, delta: float, relation: Relation) -> tuple[float, int]:
@@ -352,11 +361,13 @@ _MOST_BOXES = 64
 _SIMILAR = 0.1  # in log epsilon, roughly: a box wider than this says too little to be worth a PLD
 
 
-def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) -> tuple[Epsilon, int]:
+def _largest(
+    keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]], *, patience: float | None = None
+) -> tuple[Epsilon, int]:
     """Branch and bound; ``stages`` are ever closer and dearer upper bounds, the last one the answer.
 
     Of more than 256 different compositions, so many may be so close that all would have to be judged one by one:
-    then the answer is the bound of a box.
+    then, after ``patience`` evaluations (by default 256), the answer is the bound of a box.
     """
     if not keys:
         raise ConfigError("there is no composition to take the maximum of")
@@ -374,7 +385,8 @@ def _largest(keys: Sequence[Key], stages: Sequence[Callable[[Key], Epsilon]]) ->
 
     for box in by_shape(list(first)):
         push(box, 0, math.inf)
-    patience = math.inf if len(first) <= _FEW else _PATIENCE
+    if patience is None:
+        patience = math.inf if len(first) <= _FEW else _PATIENCE
     while True:
         negative, _, stage, bound, box = heapq.heappop(heap)
         alone = len(box.indices) == 1

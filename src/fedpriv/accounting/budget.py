@@ -1,5 +1,6 @@
 """From a target to a schedule: how many rounds fit a budget, and what they cost so far."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,8 +25,14 @@ class Accounting:
     relation: Relation
     accountant: Accountant
 
-    def worst(self, released: Mapping[int, Composition]) -> tuple[Epsilon, int | None]:
-        """The largest epsilon over participants and the participant it belongs to (0 if nothing is released)."""
+    def worst(
+        self, released: Mapping[int, Composition], *, within: float = math.inf
+    ) -> tuple[Epsilon, int | None]:
+        """The largest epsilon over participants and the participant it belongs to (0 if nothing is released).
+
+        Args:
+            within: where the bound of many alike is above it, they are judged one by one (see ``max_epsilon``).
+        """
         if not released:
             return Epsilon(value=0.0, method="nothing released"), None
         participants = sorted(released)
@@ -34,6 +41,7 @@ class Accounting:
             delta=self.delta,
             relation=self.relation,
             accountant=self.accountant,
+            within=within,
         )
         return worst, participants[index]
 
@@ -45,7 +53,7 @@ def affordable_rounds(
     first_round: int,
     last_round: int,
     budget: float,
-    accounting: Accounting,
+    worst: Callable[[Mapping[int, Composition]], Epsilon],
 ) -> tuple[int, Epsilon]:
     """The last round whose release keeps epsilon within ``budget``, and epsilon then.
 
@@ -54,14 +62,14 @@ def affordable_rounds(
         planned: what rounds ``first_round`` to its argument would add.
         first_round, last_round: rounds yet to be paid for.
         budget: largest epsilon allowed; ``inf`` for none.
-        accounting: the judge.
+        worst: the judge: the largest epsilon over participants.
 
     Returns:
         (round, epsilon); round is ``first_round - 1`` where not even one more release fits.
     """
 
     def after(round_number: int) -> Epsilon:
-        return accounting.worst(add(spent, planned(round_number)))[0]
+        return worst(add(spent, planned(round_number)))
 
     at_end = after(last_round)
     if at_end.value <= budget:

@@ -1,7 +1,7 @@
 """What may be claimed about a run, computed from its ledger and the terms that it was started under."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +11,7 @@ from fedpriv.errors import ConfigError
 from .accountants import Epsilon
 from .budget import Accounting
 from .claims import CLAIMS
-from .client_budgets import spent_by_budget
+from .client_budgets import spent_by_budget, worst_of_all
 from .curve import Curve, delta_curve
 from .held_to_terms import check_entries
 from .ledger import LAYER, ReleaseEntry, compositions
@@ -34,6 +34,7 @@ NOT_COVERED = (
     "other runs on the same data; runs that share a seed share their noise",
     "attacks on the generator (not a cryptographic one) or on the floating-point arithmetic of the noise",
 )
+BUDGETS = "which client allows which epsilon, even where that follows from its data, and who has retired: both public"
 SIMULATION_ONLY = "the noise itself: it derives from a recorded seed (simulation only)"
 
 
@@ -167,13 +168,14 @@ def state_guarantee(
     first = entries[0]
     accounting = accounting_of(terms)
     released = compositions(entries)
-    epsilon, worst = accounting.worst(released)
+    claim = CLAIMS[first.mechanism]
+    who: Any = {"together": claim.trust_model == "central", "accounting": accounting}
+    epsilon, worst = worst_of_all(released, terms.client_budgets, **who)
     if not math.isfinite(epsilon.value):
         return None
     distinct = [dict(composition) for composition in {frozenset(c.items()) for c in released.values()}]
     curve = delta_curve(distinct, accounting=accounting, epsilon=epsilon.value)
     releases = [release for composition in distinct for release in composition]
-    claim = CLAIMS[first.mechanism]
     return Guarantee(
         epsilon=epsilon.value,
         delta=accounting.delta,
@@ -195,7 +197,7 @@ def state_guarantee(
         },
         sampling_assumed=_assumed(releases),
         rounds=len({entry.round for entry in entries}),
-        releases=sum(sum(composition.values()) for composition in released.values()),
+        releases=_number_of_releases(entries, released, at_server=claim.trust_model == "central"),
         participation_cap=max(sum(composition.values()) for composition in distinct),
         attempts=1 + max(entry.attempt for entry in entries),
         norm=_norm(claim.norm, entries),
@@ -205,18 +207,28 @@ def state_guarantee(
         noise_multiplier_min=min(release.noise_multiplier for release in releases),
         noise_multiplier_max=max(release.noise_multiplier for release in releases),
         worst_client=worst if claim.trust_model != "central" else None,
-        spent_by_budget=spent_by_budget(
-            released, terms.client_budgets, together=claim.trust_model == "central", accounting=accounting
-        )
-        if terms.client_budgets
-        else (),
+        spent_by_budget=spent_by_budget(released, terms.client_budgets, **who) if terms.client_budgets else (),
         simulation_only=not terms.noise_secret,
         evidence=evidence,
-        not_covered=(*NOT_COVERED, *terms.caveats, *(() if terms.noise_secret else (SIMULATION_ONLY,))),
+        not_covered=(
+            *NOT_COVERED,
+            *((BUDGETS,) if terms.client_budgets else ()),
+            *terms.caveats,
+            *(() if terms.noise_secret else (SIMULATION_ONLY,)),
+        ),
         curve=curve,
         threat_matrix=_matrix(first, released, epsilon.value, accounting, terms),
         terms=terms,
     )
+
+
+def _number_of_releases(
+    entries: Sequence[ReleaseEntry], released: Mapping[int, Composition], *, at_server: bool
+) -> int:
+    """Noisy sums; one that several groups of clients pay for is one."""
+    if at_server:
+        return sum(int(entry.steps) for entry in entries if isinstance(entry.steps, int))
+    return sum(sum(composition.values()) for composition in released.values())
 
 
 def _norm(name: str, entries: list[ReleaseEntry]) -> dict[str, Any]:
@@ -272,4 +284,5 @@ def _matrix(
         epsilon=epsilon,
         accounting=accounting,
         num_examples=terms.num_examples,
+        some_retire=bool(terms.client_budgets),
     )

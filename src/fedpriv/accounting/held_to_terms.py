@@ -10,6 +10,7 @@ import numpy as np
 from fedpriv.errors import ConfigError
 
 from .claims import CLAIMS, LEDGER_NAMES, is_correlated
+from .client_budgets import check_lists
 from .client_table import TabledClients
 from .groups import Group
 from .ledger import LAYER, ReleaseEntry, joint_multiplier
@@ -43,6 +44,9 @@ def check_entries(entries: Sequence[ReleaseEntry], terms: Terms) -> None:
         _check_layers(entry, first)
         _check_group(entry, correlated=is_correlated(terms.mechanism))
         _check_budgets(entry, terms, central=expected.trust_model == "central")
+    if terms.client_budgets:
+        check_lists(terms.client_budgets, num_clients=terms.num_clients)
+        _check_nobody_comes_back(entries)
     if is_correlated(terms.mechanism):
         _check_groups(entries)
     if expected.trust_model == "distributed":
@@ -92,8 +96,18 @@ def _check_budgets(entry: ReleaseEntry, terms: Terms, *, central: bool) -> None:
     """A round says whose budgets pay for it, if and only if clients have some and the server adds the noise."""
     if (entry.budgets is not None) != (central and bool(terms.client_budgets)):
         raise ConfigError(f"The ledger's round {entry.round} does not say whose budgets pay for it, or says too much.")
-    if entry.budgets is not None and entry.budgets != tuple(sorted(set(entry.budgets))):
+    named = entry.budgets
+    if named is not None and (not named or named != tuple(sorted(set(named)))):
         raise ConfigError(f"The ledger's round {entry.round} names budgets that nothing here adds up.")
+
+
+def _check_nobody_comes_back(entries: Sequence[ReleaseEntry]) -> None:
+    """Budgets that no longer pay for a round pay for no later one of the attempt."""
+    for attempt in {entry.attempt for entry in entries}:
+        rounds = sorted((e for e in entries if e.attempt == attempt and e.budgets is not None), key=lambda e: e.round)
+        for earlier, later in pairwise(rounds):
+            if not set(later.budgets or ()) <= set(earlier.budgets or ()):
+                raise ConfigError(f"In the ledger's round {later.round} clients come back who had retired before.")
 
 
 def _check_shares(entries: Sequence[ReleaseEntry], terms: Terms) -> None:

@@ -26,6 +26,7 @@ _COINS = {
     "round_robin": "Whose turn it is, is public, and no amplification is claimed.",
     "all": "Everybody takes part in every round, and no amplification is claimed.",
 }
+_RETIRED = "Who has retired follows from public budgets and the ledger; of those who are left:"
 
 
 @final
@@ -149,6 +150,7 @@ def central_matrix(
     epsilon: float,
     accounting: Accounting,
     num_examples: int,
+    some_retire: bool,
 ) -> tuple[Cell, ...]:
     """Client level: the noise is added to the sum by the server.
 
@@ -157,12 +159,18 @@ def central_matrix(
         released: what the ledger holds.
         epsilon: what it earns under ``accounting``.
         num_examples: of all clients; the example row is told where delta is not below one in so many.
+        some_retire: whether clients have budgets of their own.
     """
-    return tuple(_central(sampling, released, epsilon, accounting, num_examples))
+    return tuple(_central(sampling, released, epsilon, accounting, num_examples, some_retire))
 
 
 def _central(
-    sampling: str, released: Mapping[int, Composition], epsilon: float, accounting: Accounting, num_examples: int
+    sampling: str,
+    released: Mapping[int, Composition],
+    epsilon: float,
+    accounting: Accounting,
+    num_examples: int,
+    some_retire: bool,
 ) -> Iterator[Cell]:
     judge: Accountant = "rdp" if sampling == "fixed_size" else "pld"
     exchanged = replace(accounting, relation="replace_one", accountant=judge)
@@ -185,7 +193,8 @@ def _central(
         value, judged, because = of_unit[unit]
         yield _claimed(unit, "final_model", value, judged, because)
         if sampling in _COINS:
-            yield _claimed(unit, "other_clients", value, judged, f"{_COINS[sampling]} {because}")
+            coins = f"{_RETIRED} {_COINS[sampling]}" if some_retire else _COINS[sampling]
+            yield _claimed(unit, "other_clients", value, judged, f"{coins} {because}")
         else:
             yield _unamplified(unit, sampling, released, judged, weak if unit == "example" else "")
         yield _refused(unit, "curious_server", "It sees updates without noise.")

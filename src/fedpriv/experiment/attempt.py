@@ -41,6 +41,7 @@ from fedpriv.federation import (
     make_server_app,
 )
 from fedpriv.privacy import Retirement
+from fedpriv.privacy.sampling import participations
 from fedpriv.records.atomic import write_text_atomic
 from fedpriv.records.checkpoint import save_model
 from fedpriv.records.environment import difference, environment_fingerprint, package_versions, source_revision
@@ -220,8 +221,9 @@ class Attempt:
                     f"delta is {delta:.2g} ({rule}): a promise that may fail so often says little at any epsilon. "
                     "More units, or a smaller privacy.delta."
                 )
-        if self.retirement is not None and (never := self._never_drawn()):
-            notes.append(f"{never} clients take no part: privacy.client_budgets allows them less than one round")
+        if self.retirement is not None and (out := self._drawn_in_vain(self.retirement)):
+            since = f" after round {self.retirement.since}" if self.retirement.since else ""
+            notes.append(f"{out} clients take no part{since}: privacy.client_budgets allows them less than one round")
         if self.tampered is not None:
             notes.append(self.tampered.in_words)
         if attempt != self.start.attempt:
@@ -230,9 +232,18 @@ class Attempt:
             )
         return notes
 
-    def _never_drawn(self) -> int:
-        left = self.retirement.left if self.retirement is not None else np.ones(0)
-        return int((left[self.experiment.data.population_ids] == 0).sum())
+    def _drawn_in_vain(self, retirement: Retirement) -> int:
+        """Clients that would be drawn, but may not take part."""
+        population = self.experiment.data.population_ids
+        drawn = np.ones(self.experiment.data.num_clients, dtype=np.int64)
+        if noise_by_clients(self.experiment.config.privacy.mechanism):
+            drawn = participations(
+                self.experiment.privacy.sampler(self.streams, None),
+                first_round=retirement.since + 1,
+                last_round=self.experiment.config.rounds,
+                population=len(drawn),
+            )
+        return int(((retirement.left == 0) & (drawn > 0))[population].sum())
 
     def _retirement(self, attempt: int, spent: Sequence[ReleaseEntry]) -> Retirement | None:
         """As this attempt began with it: rounds that are trained again have the same cohorts."""

@@ -1,7 +1,7 @@
 """What an experiment's privacy will cost, before it is trained: the schedule drawn, the noise found, epsilon stated."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fedpriv.accounting.accountants import Epsilon
 from fedpriv.accounting.budget import affordable_rounds
-from fedpriv.accounting.client_budgets import spent_by_budget
+from fedpriv.accounting.client_budgets import spent_by_budget, worst_of_all
 from fedpriv.accounting.ledger import ReleaseEntry, compositions
 from fedpriv.accounting.sampled_gaussian import Composition
 from fedpriv.config import Config
@@ -43,7 +43,8 @@ def affordable(
     sampler, promises = experiment.privacy.sampler(streams, retirement), experiment.privacy.promises
     last_round, found = experiment.config.rounds, []
     if retirement is not None:
-        last_round = _last_round_with_anybody(sampler, since=retirement.since, rounds=last_round)
+        everybody = experiment.privacy.sampler(streams, None)
+        last_round = _last_round_with_anybody(sampler, everybody, since=retirement.since, rounds=last_round)
     for promise, half in zip(promises, mechanism.halves, strict=True):
         mine = promise.of(paid)
         first_round = 1 + max([trained, *(entry.round for entry in mine if entry.attempt == attempt)])
@@ -54,11 +55,17 @@ def affordable(
     return last_round, found
 
 
-def _last_round_with_anybody(sampler: CohortSampler, *, since: int, rounds: int) -> int:
-    """Until when clients with budgets of their own take part: where nothing is drawn without them."""
+def _last_round_with_anybody(sampler: CohortSampler, everybody: CohortSampler, *, since: int, rounds: int) -> int:
+    """Until when clients with budgets of their own take part: where nothing is drawn without them.
+
+    Args:
+        everybody: as ``sampler``, if nobody retired: cohorts that are empty by chance end no run.
+    """
     if sampler.budgets(rounds) is not None:
         return max((number for number in range(since + 1, rounds + 1) if sampler.budgets(number)), default=since)
-    return max((number for number in range(since + 1, rounds + 1) if len(sampler.cohort(number))), default=since)
+    last = max((number for number in range(since + 1, rounds + 1) if len(sampler.cohort(number))), default=since)
+    missed = any(len(everybody.cohort(number)) for number in range(last + 1, rounds + 1))
+    return last if missed else rounds
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,16 @@ def _affordable(
         first_round=releasing.first_round,
         last_round=last_round,
         budget=promise.budget * (1 + _BUDGET_SLACK),
+        worst=lambda released: _worst(promise, released)[0],
+    )
+
+
+def _worst(promise: Promise, released: Mapping[int, Composition]) -> tuple[Epsilon, int | None]:
+    """The largest epsilon of one of the promise's units, and whose it is."""
+    return worst_of_all(
+        released,
+        promise.setting.client_budgets,
+        together=not promise.noise_by_clients,
         accounting=promise.accounting,
     )
 
@@ -102,9 +119,10 @@ def _affordable(
 def too_small(privacy: PrivacyTerms) -> str:
     """What to say of budgets that allow nothing."""
     asked = [promise.budget_key + f"={promise.budget:g}" for promise in privacy.promises if promise.budget < math.inf]
+    asked += ["privacy.client_budgets"] * bool(privacy.setting.client_budgets)
     return (
-        f"{' and '.join(asked)} does not allow even one round with this noise; use a larger "
-        "privacy.noise_multiplier or a larger epsilon."
+        f"{' and '.join(asked)} {'do' if len(asked) > 1 else 'does'} not allow even one round with this noise; use a "
+        "larger privacy.noise_multiplier or a larger epsilon."
     )
 
 
@@ -166,7 +184,7 @@ def plan_run(config: Config) -> dict[str, Any]:
 
 def _planned(promise: Promise, released: dict[int, Composition], at_most: Epsilon) -> dict[str, Any]:
     """What one unit will be told."""
-    worst = promise.accounting.worst(released)[1]
+    worst = _worst(promise, released)[1]
     used = np.array([release.noise_multiplier for one in released.values() for release in one])
     claimed = bool(released) and math.isfinite(at_most.value)
     return {

@@ -206,7 +206,7 @@ def participations(
     The schedule is public randomness drawn before training, so that noise can be calibrated to it.
     """
     counts = np.zeros(population, dtype=np.int64)
-    if sampler.law.kind == "all":
+    if isinstance(sampler, AllClients) and sampler.law.kind == "all":  # and nobody leaves
         counts[sampler.cohort(first_round)] = max(0, last_round - first_round + 1)
         return counts
     for round_number in range(first_round, last_round + 1):

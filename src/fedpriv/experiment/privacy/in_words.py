@@ -20,6 +20,8 @@ def in_words(config: Config, law: CohortSampling, *, mechanism: str, unit: Unit 
     if noise_by_server(mechanism):
         weighting = _WEIGHTING["uniform"]
         denominator = f"the public expected cohort, {law.cohort:g}"
+        if config.privacy.client_budgets:
+            denominator += " while nobody has retired, then that of those who are left"
         dropouts = "a client that drops out, fails or sends something not finite adds zero; noise and denominator stay"
     elif trust_model(mechanism) == "distributed":
         weighting = _WEIGHTING["uniform"]
