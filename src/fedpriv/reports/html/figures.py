@@ -21,6 +21,7 @@ from .responsible.charts import (
     responsible_attacks,
     responsible_gaps,
     responsible_membership,
+    responsible_odds,
     responsible_utility,
 )
 from .theme import on_white
@@ -43,6 +44,7 @@ FIGURES: Mapping[str, Callable[[Panel], alt.LayerChart | None]] = MappingProxyTy
         "attack_auc": attack_auc,
         "attack_roc": attack_roc,
         "responsible_utility": responsible_utility,
+        "responsible_odds": responsible_odds,
         "responsible_membership": responsible_membership,
         "responsible_attacks": responsible_attacks,
         "responsible_accuracy": responsible_accuracy,

@@ -68,10 +68,11 @@ PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ),
     ],
     "responsible_privacy": [
+        ("responsible_utility", "What the model is worth", "Mean over seeds, 95 % intervals. Tinted: no epsilon."),
         (
-            "responsible_utility",
-            "What the model is worth",
-            "Mean over seeds, 95 % intervals. Right, tinted: no epsilon.",
+            "responsible_odds",
+            "How right a guess may be",
+            "The most that the promise allows a guess if one was used, or which of two. Dashed: tossing a coin.",
         ),
     ],
     "responsible_attacks": [
@@ -115,6 +116,8 @@ def _thinned(part: str, panel: Panel) -> str:
         said.append(f"{shown} of {len(panel.settings)} settings: the Pareto front and the best without a guarantee.")
     if most > curves.MOST_ROUNDS:
         said.append(f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly.")
+    if part == "responsible_fairness" and groups.too_many(panel):
+        said.append(f"Of the groups {groups.MOST_GROUPS} are drawn: the worst off, and those that lose most.")
     if part == "groups" and groups.too_many(panel):
         said.append(f"Of the groups the {groups.MOST_GROUPS} whose accuracy differs most between settings.")
     if part == "answer" and (diverged := [s.label for s in panel.settings if outside(panel, s)]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ..attack_results import KINDS, Kind, guess, named, number, result, results
+from ..attack_results import KINDS, MEMBERSHIP, Kind, guess, named, number, result, results
 from ..by_setting import interval_of
 from ..panels import Setting
 from .course import Course, at
@@ -15,7 +15,8 @@ def attack_points(course: Course) -> Iterator[Point]:
     for kind in KINDS:
         for name in named(course.runs, kind.name):
             found = movement(course, result(name, kind.success), metric="accuracy")
-            about = f"{name} ({kind.name}) tries {kind.asks}:"
+            known = "" if name.replace("_", " ") == kind.name else f" ({kind.name})"
+            about = f"{name}{known} tries {kind.asks}:"
             if found is None:
                 yield Point(about, "not measurable in these runs.")
                 continue
@@ -82,18 +83,21 @@ def _more(course: Course, kind: Kind, name: str) -> Iterator[str]:
 
 def found_most(course: Course) -> Iterator[Point]:
     """Which group's members a membership attack finds most easily, where it tells its results by group."""
-    for name in named(course.runs, KINDS[0].name):
-        for setting in _ends_of(course, name):
-            for attribute in _attributes(setting, name):
-                areas = _areas(setting, name, attribute)
-                if len(areas) < 2:
-                    continue
-                most, least = max(areas, key=areas.__getitem__), min(areas, key=areas.__getitem__)
-                yield Point(
-                    f"Found by {name}, {attribute}:",
-                    f"{at(setting)} most easily {most} (AUC {areas[most]:.3f}), least easily {least} "
-                    f"({areas[least]:.3f}). Of several groups some differ by chance.",
-                )
+    for name in named(course.runs, MEMBERSHIP):
+        ends = _ends_of(course, name)
+        for attribute in dict.fromkeys(key for setting in ends for key in _attributes(setting, name)):
+            found = [text for setting in reversed(ends) if (text := _most_and_least(setting, name, attribute))]
+            if found:
+                text = f"{'; '.join(found)}. Of several groups some differ by chance."
+                yield Point(f"Found by {name}, by {attribute}:", text)
+
+
+def _most_and_least(setting: Setting, name: str, attribute: str) -> str:
+    areas = _areas(setting, name, attribute)
+    if len(areas) < 2:
+        return ""
+    most, least = (pick(areas, key=areas.__getitem__) for pick in (max, min))
+    return f"{at(setting)} most easily “{most}” (AUC {areas[most]:.3f}), least easily “{least}” ({areas[least]:.3f})"
 
 
 def _ends_of(course: Course, name: str) -> Sequence[Setting]:

@@ -1,9 +1,12 @@
 """The panel's small figures: one axis of epsilon for all, solid what was measured, dashed what guessing gets."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
+
+from fedpriv.runs import Run
 
 from ..attack_results import KINDS, MEMBERSHIP, guess, named, result
 from ..by_setting import Measure, interval_of, row
@@ -13,7 +16,7 @@ from ..panels import Panel, said
 from ..scales import value_scale
 from .course import Course, course
 from .movement import movement
-from .privacy import headline
+from .privacy import headline, largest_share_right
 
 _APART = 0.014  # of the axis, from one series' points to the next one's
 _SHARE = alt.Scale(domain=[0, 1])
@@ -25,6 +28,15 @@ def responsible_utility(panel: Panel) -> alt.LayerChart | None:
     followed = course(panel)
     rows = [] if followed is None else list(_rows(followed, panel.metric, headline(followed), metric=panel.headline))
     return _chart(followed, rows, title=panel.metric, scale=_fitting(rows, panel.headline))
+
+
+def responsible_odds(panel: Panel) -> alt.LayerChart | None:
+    """How often a guess whether one unit was used may be right, by the guarantee; 0.5 is dashed."""
+    followed = course(panel)
+    if followed is None or not followed.private:
+        return None
+    rows = list(_rows(followed, "the most that is allowed", _allowed, metric="accuracy", chance=lambda run: 0.5))
+    return _chart(followed, rows, title="share right", scale=alt.Scale(domain=[0.4, 1]))
 
 
 def responsible_membership(panel: Panel) -> alt.LayerChart | None:
@@ -65,7 +77,12 @@ def responsible_accuracy(panel: Panel) -> alt.LayerChart | None:
         found = movement(followed, measures[series], metric="accuracy")
         return 0.0 if found is None else found.end.mean - found.start.mean
 
-    kept = set(sorted(measures, key=change)[:MOST_GROUPS])
+    def end(series: str) -> float:
+        found = movement(followed, measures[series], metric="accuracy")
+        return math.inf if found is None else found.end.mean
+
+    worst = min(measures, key=end, default="")  # is told of, so it is drawn
+    kept = set(sorted(measures, key=lambda series: (series != worst, change(series)))[:MOST_GROUPS])
     rows = [
         point
         for series, measure in measures.items()
@@ -86,6 +103,12 @@ def responsible_gaps(panel: Panel) -> alt.LayerChart | None:
     ]
     top = max((point["high"] or point["mean"] for point in rows), default=1.0)
     return _chart(followed, rows, title="difference", scale=alt.Scale(domain=[0, max(top, 0.05)], nice=True))
+
+
+def _allowed(run: Run) -> float:
+    """1 where nothing is promised."""
+    claim = run.guarantee
+    return 1.0 if claim is None else largest_share_right(float(claim["epsilon"]), float(claim["delta"]))
 
 
 def _attack(followed: Course | None, name: str, kind: Any) -> Iterator[dict[str, Any]]:
@@ -139,6 +162,7 @@ def _chart(
 
     private = [point for point in rows if point["epsilon"] is not None]
     guessed = [point for point in rows if point["chance"] is not None]
+    guesses = {known: [point for point in guessed if (point["epsilon"] is None) == known] for known in (False, True)}
     known = [point for point in rows if point["low"] is not None]
     mean = alt.Y("mean:Q", title=title, scale=scale, axis=y)
     tips = [
@@ -151,10 +175,13 @@ def _chart(
     ]
     tips = tips if guessed else [tip for tip in tips if tip.title != "guessing"]
     points = layer(rows).mark_point(filled=True, size=55).encode(y=mean, tooltip=tips)
-    dashed = layer(guessed).mark_line(strokeDash=[4, 3], strokeWidth=1.4, opacity=0.75)
+    chance = alt.Y("chance:Q", title=title, scale=scale, axis=y)
+    dashed = layer(guesses[False]).mark_line(strokeDash=[4, 3], strokeWidth=1.4, opacity=0.75)
+    dashes = layer(guesses[True]).mark_tick(orient="horizontal", width=16, thickness=1.4, opacity=0.75)
     layers = [
         axis.wash if axis.places else None,
-        dashed.encode(y=alt.Y("chance:Q", title=title, scale=scale, axis=y)) if guessed else None,
+        dashed.encode(y=chance) if guesses[False] else None,
+        dashes.encode(y=chance) if guesses[True] else None,
         layer(private).mark_line(strokeWidth=1.8).encode(y=mean) if private else None,
         layer(known)
         .mark_errorbar(ticks={"width": 5}, thickness=1.2)

@@ -10,7 +10,7 @@ from ..by_setting import MOST_SETTINGS
 from ..measured import empirical
 from ..panels import NO_CLAIM, NO_NOISE, NO_PRIVACY, Panel, Setting, thinned
 
-_AT = {NO_PRIVACY: "without privacy", NO_NOISE: "clipped, without noise", NO_CLAIM: "without a guarantee"}
+_AT = {NO_PRIVACY: "without privacy", NO_NOISE: "without noise", NO_CLAIM: "without a guarantee"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

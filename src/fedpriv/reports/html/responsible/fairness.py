@@ -21,9 +21,9 @@ def fairness_points(course: Course) -> Iterator[Point]:
         yield from _worst(course, attribute)
         for title, key in list(GAPS.items())[:2]:
             if found := movement(course, gap(attribute, key), metric="accuracy"):
-                yield Point(f"{attribute}, {title} difference:", f"{found.said()}. 0 is no difference.")
+                yield Point(f"Difference in {title} by {attribute}:", f"{found.said()}. 0 is no difference.")
         if few := _few(course, attribute):
-            yield Point(f"{attribute}, few:", f"{few}: what is said of so few says little.")
+            yield Point(f"Few by {attribute}:", f"{few}. What is said of so few says little.")
     yield from found_most(course)
 
 
@@ -37,13 +37,16 @@ def _worst(course: Course, attribute: str) -> Iterator[Point]:
         return
     worst, best = (pick(moves, key=lambda name: moves[name].end.mean) for pick in (min, max))
     yield Point(
-        f"{attribute}, worst off {at(moves[worst].most)}:",
-        f"{worst}, test accuracy {moves[worst].said()}. Best off: {best}, {moves[best].end.mean:.3f}.",
+        f"Worst off by {attribute} {at(moves[worst].most)}:",
+        f"“{worst}”, test accuracy {moves[worst].said()}. Best off: “{best}”, {moves[best].end.mean:.3f}.",
     )
     changes = {name: found.change.interval.mean for name, found in moves.items() if found.change}
     if len(changes) > 1 and min(changes.values()) < 0:
         most, least = min(changes, key=changes.__getitem__), max(changes, key=changes.__getitem__)
-        yield Point(f"{attribute}, pays most:", f"{most}, {_lost(moves[most])}; least: {least}, {_lost(moves[least])}.")
+        yield Point(
+            f"Pays most by {attribute}:",
+            f"“{most}”, test accuracy {_lost(moves[most])}; least: “{least}”, {_lost(moves[least])}.",
+        )
 
 
 def _lost(found: Movement) -> str:
@@ -57,7 +60,7 @@ def _few(course: Course, attribute: str) -> str:
     for run in course.runs:
         for name, count in _counts(run, attribute).items():
             fewest[name] = min(fewest.get(name, count), count)
-    return ", ".join(f"{name} has {count:.0f} test examples" for name, count in fewest.items() if count < _FEW)
+    return ", ".join(f"“{name}” has {count:.0f} test examples" for name, count in fewest.items() if count < _FEW)
 
 
 def _counts(run: Run, attribute: str) -> dict[str, float]:

@@ -45,22 +45,23 @@ class Movement:
         if self.least is self.most:
             return f"{self._value(self.start, tell)} {at(self.least)}"
         ends = f"{self._value(self.start, tell)} {at(self.least)}, {self._value(self.end, tell)} {at(self.most)}"
-        return f"{ends}{self._change()}"
+        return f"{ends}{self._change(tell)}"
 
     def _value(self, interval: Interval, tell: Say) -> str:
         low, high = (possible(end, metric=self.metric) for end in (interval.low, interval.high))
         return tell(interval.mean) + ("" if low is None or high is None else f" ({tell(low)} to {tell(high)})")
 
-    def _change(self) -> str:
+    def _change(self, tell: Say) -> str:
         if self.change is None:
             return "; they share no seeds, so how sure the change is nobody knows"
-        found, difference = self.change.interval, f"{self.change.interval.mean:+.3f}"
+        found = self.change.interval
+        difference = _signed(found.mean, tell)
         if found.n == 1:
             return f": {difference}; of one seed, so how sure that is nobody knows"
         if found.low is None or found.high is None:
             return f": {difference} with every seed"
         verdict = "more than seeds explain" if self.moved else "no more than seeds differ by"
-        return f": {difference} ({found.low:+.3f} to {found.high:+.3f}), {verdict}"
+        return f": {difference} ({_signed(found.low, tell)} to {_signed(found.high, tell)}), {verdict}"
 
 
 def movement(course: Course, measure: Measure, *, metric: str) -> Movement | None:
@@ -71,6 +72,10 @@ def movement(course: Course, measure: Measure, *, metric: str) -> Movement | Non
     (most, end), (least, start) = found[0], found[-1]
     change = None if most is least else seed_by_seed(by_seed(most, measure), by_seed(least, measure))
     return Movement(least=least, most=most, start=start, end=end, change=change, metric=metric)
+
+
+def _signed(value: float, tell: Say) -> str:
+    return f"{'-' if value < 0 else '+'}{tell(abs(value))}"
 
 
 def _three_digits(value: float) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from ..attack_results import KINDS, named, results
-from ..groups import attributes
+from ..groups import GAPS, attributes, gap
 from ..measured import empirical
 from ..numbers import listed
 from .course import Course, at
+from .movement import movement
 
 _ALWAYS = (
     "Adversaries that nobody tried: an attack that fails proves nothing, and others may get more. What is promised is "
@@ -28,6 +29,9 @@ def unmeasured(course: Course) -> Iterator[str]:
         yield "No claim was audited: epsilon is proved from the ledger, and not measured."
     if not attributes(course.runs):
         yield "Who pays is not known: the data name no sensitive group."
+    for attribute in attributes(course.runs):
+        if all(movement(course, gap(attribute, key), metric="accuracy") is None for key in GAPS.values()):
+            yield f"Demographic parity and equalised odds by {attribute}: these runs have no such differences."
     yield from _reasons(course)
     if single := [setting for setting in course.settings if setting.seeds == 1]:
         where = "" if len(single) == len(course.settings) else f" {listed([at(setting) for setting in single])}"
