@@ -133,12 +133,17 @@ def test_anything_else_is_refused(image, spoil, reason):
         (lambda gallery: [{**gallery[0], "nearest": "data:text/html,<script>1</script>"}], "no PNG in base64"),
     ],
 )
-def test_a_damaged_gallery_gives_a_note_and_leaves_the_report_whole(copied, tmp_path, change, reason):
-    write(with_gallery(copied, change), tmp_path / "report.html", galleries=True)
+def test_a_damaged_gallery_gives_a_note_in_its_place(copied, change, reason):
+    found = shown(with_gallery(copied, change))
+    assert [gallery.rows for gallery in found] == [(), ()]
+    assert all(reason in gallery.note for gallery in found)
+
+
+def test_a_damaged_gallery_leaves_the_report_whole(copied, tmp_path):
+    write(with_gallery(copied, lambda gallery: [*gallery[:1], 5]), tmp_path / "report.html", galleries=True)
     text = (tmp_path / "report.html").read_text()
     assert HEAD not in text
-    assert reason in text
-    assert [gallery.rows for gallery in shown(copied)] == [(), ()]
+    assert text.count("The gallery in analytic_inversion.json is not shown: it is no list of images.") == 2
     assert "figure_responsible_membership" in text
 
 

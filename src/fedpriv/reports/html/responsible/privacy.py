@@ -40,7 +40,10 @@ def privacy_points(course: Course) -> Iterator[Point]:
             if setting.epsilon is not None
         ]
         shown += [f"at least {max(bounds):.3f} {at(setting)}" for setting, bounds in audited if setting.epsilon is None]
-        yield Point("Audited.", f"Canaries show an epsilon of {listed(shown)} (the largest of the seeds).")
+        yield Point(
+            "Audited.",
+            f"What the auditor's canary set shows is an epsilon of {listed(shown)} (the largest of the seeds).",
+        )
 
 
 def headline(course: Course) -> Measure:
