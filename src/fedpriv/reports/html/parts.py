@@ -72,7 +72,7 @@ PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         (
             "responsible_odds",
             "How right a guess may be",
-            "The most that the promise allows a guess if one was used, or which of two. Dashed: tossing a coin.",
+            "Share of right guesses that the promise allows (was one used, or which of two?). Dashed: tossing a coin.",
         ),
     ],
     "responsible_attacks": [

@@ -31,7 +31,7 @@ def unmeasured(course: Course) -> Iterator[str]:
         yield "Who pays is not known: the data name no sensitive group."
     for attribute in attributes(course.runs):
         if all(movement(course, gap(attribute, key), metric="accuracy") is None for key in GAPS.values()):
-            yield f"Demographic parity and equalised odds by {attribute}: these runs have no such differences."
+            yield f"Demographic parity and equalised odds by {attribute} (they are defined for two classes)."
     yield from _reasons(course)
     if single := [setting for setting in course.settings if setting.seeds == 1]:
         where = "" if len(single) == len(course.settings) else f" {listed([at(setting) for setting in single])}"
