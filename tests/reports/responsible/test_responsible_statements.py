@@ -58,6 +58,18 @@ def test_of_two_series_the_one_that_was_attacked_is_followed_and_the_other_is_ne
     assert [one.config["training"]["lr"] for one in found.runs] == [0.3]
 
 
+def test_two_mechanisms_are_never_one_course(run_digits, tmp_path):
+    same = ("model=mlp", "rounds=1", "split.client_holdout=0.5", "privacy.accept_weak_delta=true", "privacy.epsilon=8")
+    run_digits(*same, "privacy=central", "attack=loss_threshold", output_dir=tmp_path)
+    run_digits(*same, "privacy=central_adaptive", "privacy.epsilon=4", "attack=loss_threshold", output_dir=tmp_path)
+    run_digits(*same[:3], "privacy=none", output_dir=tmp_path)
+    found = followed(find_runs([tmp_path]))
+    assert found.series in ("privacy=central", "privacy=central_adaptive")
+    assert len(found.others) == 1
+    mechanisms = [one.config["privacy"]["mechanism"] for one in found.runs]
+    assert mechanisms == [found.series.removeprefix("privacy="), "none"]
+
+
 # -- privacy -----------------------------------------------------------------------------------------------
 
 

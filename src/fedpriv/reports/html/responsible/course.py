@@ -12,10 +12,12 @@ from ..panels import NO_CLAIM, NO_NOISE, NO_PRIVACY, Panel, Setting, thinned
 
 _AT = {NO_PRIVACY: "without privacy", NO_NOISE: "without noise", NO_CLAIM: "without a guarantee"}
 
+_NONE = "none"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Course:
-    """Settings that differ in their budgets alone.
+    """Settings of one mechanism that differ in their budgets alone, and what has none beside them.
 
     Attributes:
         panel: that they are of.
@@ -73,16 +75,33 @@ def course(panel: Panel) -> Course | None:
 def _courses(panel: Panel) -> list[Course]:
     private = [setting for setting in panel.settings if setting.epsilon is not None]
     apart = [setting for setting in panel.settings if setting.epsilon is None]
+    kinds = dict.fromkeys((_mechanism(setting), setting.series) for setting in private or apart)
+    several = len({mechanism for mechanism, _ in kinds}) > 1
     found = []
-    for series in dict.fromkeys(setting.series for setting in private or apart):
-        own = [setting for setting in private if setting.series == series]
-        problems = {setting.problem for setting in own}
-        alike = [setting for setting in apart if setting.series == series and (not own or setting.problem in problems)]
-        kinds = {setting.budget for setting in alike}
-        alike += [setting for setting in panel.baselines if setting.problem in problems and setting.budget not in kinds]
-        settings = thinned([*_by_budget(own), *alike], MOST_SETTINGS)
-        found.append(Course(panel=panel, series=series, settings=settings, others=()))
+    for mechanism, series in kinds:
+        own = [setting for setting in private if (_mechanism(setting), setting.series) == (mechanism, series)]
+        settings = thinned([*_by_budget(own), *_apart(panel, apart, own, mechanism, series)], MOST_SETTINGS)
+        said = "" if series == "all" else series
+        name = f"privacy={mechanism} {said}".strip() if several else series
+        found.append(Course(panel=panel, series=name, settings=settings, others=()))
     return found
+
+
+def _apart(
+    panel: Panel, apart: Sequence[Setting], own: Sequence[Setting], mechanism: str, series: str
+) -> list[Setting]:
+    """What has no epsilon and belongs beside ``own``: of its series, else the best of the same problem."""
+    if not own:
+        return [setting for setting in apart if (_mechanism(setting), setting.series) == (mechanism, series)]
+    problems = {setting.problem for setting in own}
+    beside = [s for s in apart if s.problem in problems and _mechanism(s) in (mechanism, _NONE)]
+    alike = [setting for setting in beside if setting.series == series]
+    known = {setting.budget for setting in alike}
+    return [*_by_budget(alike), *(s for s in beside if s in panel.baselines and s.budget not in known)]
+
+
+def _mechanism(setting: Setting) -> str:
+    return str((setting.runs[0].config.get("privacy") or {}).get("mechanism", _NONE))
 
 
 def _by_budget(settings: Sequence[Setting]) -> list[Setting]:
