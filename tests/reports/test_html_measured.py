@@ -86,15 +86,16 @@ def test_figures_have_every_attack_and_the_curves_that_its_files_hold(attacked):
 
 
 def test_what_guessing_gets_stands_beside_each_kind_of_attack_and_only_members_are_in_the_figure_of_members(attacked):
-    runs = find_runs([attacked.runs[0].path])
-    runs[0].record.extra["attacks"] |= {
-        "property_inference": {"property": "x", "success": 0.8, "control": 0.51, "auc": 0.9, "baseline": 0.7},
-        "analytic_inversion": {"psnr": 60.0, "success": 1.0, "baseline": 14.0, "ssim": 0.9},
-        "backdoor": {"success": 0.9, "baseline": 0.1, "attackers": [1], "baseline_accuracy": 0.9, "accuracy": 0.8},
-    }
+    runs = find_runs([one.path for one in attacked.runs if one.epsilon is None])
+    for one in runs:
+        one.record.extra["attacks"] |= {
+            "property_inference": {"property": "x", "success": 0.8, "control": 0.51, "auc": 0.9, "baseline": 0.7},
+            "analytic_inversion": {"psnr": 60.0, "success": 1.0, "baseline": 14.0, "ssim": 0.9},
+            "backdoor": {"success": 0.9, "baseline": 0.1, "attackers": [1], "baseline_accuracy": 0.9, "accuracy": 0.8},
+        }
     found = {line["attack"]: line for line in lines(measured_table(panels(runs.runs)[0]))}
     columns = ("success", "guessing", "PSNR, dB", "nearest other image, dB")
-    assert {name: tuple(line[column] for column in columns) for name, line in found.items()} == {
+    assert {name: tuple(line[column].split(" (")[0] for column in columns) for name, line in found.items()} == {
         "loss_threshold": ("", "", "", ""),
         "property_inference": ("0.800", "0.510", "", ""),
         "analytic_inversion": ("1.000", "", "60.000", "14.000"),
