@@ -175,6 +175,37 @@ def test_an_attack_unlike_any_other_is_named_and_one_without_numbers_is_not_meas
     assert text == "not measurable in these runs."
 
 
+def test_an_adversary_against_whom_nothing_is_promised_is_called_one(attacked):
+    loss = {"auc": 0.6, "tpr_at_1pct_fpr": None, "level": "example"}
+    for one in attacked:
+        one.record.extra["attacks"] = {
+            "server": {**loss, "sees": "updates"},
+            "of_clients": {**loss, "sees": "final_model", "level": "client"},
+        }
+    told = said(attack_points(followed(attacked)))
+    server, of_clients = (next(t for about, t in told.items() if about.startswith(n)) for n in ("server", "of_clients"))
+    assert "nothing is promised" not in server  # example-level noise is added before an update leaves its client
+    assert (
+        "At epsilon 1 nothing is promised against this adversary, who sees the final model and asks about" in of_clients
+    )
+
+
+def test_a_trusted_server_that_turns_on_its_clients_is_not_covered(run_digits, tmp_path):
+    given = ("model=mlp", "rounds=1", "split.client_holdout=0.5", "privacy.accept_weak_delta=true", "privacy.epsilon=8")
+    run_digits(*given, "privacy=central", "attack=[loss_threshold]", output_dir=tmp_path)
+    runs = find_runs([tmp_path])
+    runs[0].record.extra["attacks"]["property_inference"] = {
+        "property": "label 8",
+        "success": 0.9,
+        "control": 0.5,
+        "sees": "updates",
+        "level": "client",
+    }
+    told = said(attack_points(followed(runs)))
+    text = next(text for about, text in told.items() if about.startswith("property_inference"))
+    assert "nothing is promised against this adversary, who sees clients' updates and asks about clients." in text
+
+
 # -- fairness ----------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from ..panels import Setting
 from .course import Course, at
 from .movement import Movement, movement
 from .point import Point
+from .privacy import SEEN, covers
 
 
 def attack_points(course: Course) -> Iterator[Point]:
@@ -20,7 +21,11 @@ def attack_points(course: Course) -> Iterator[Point]:
             if found is None:
                 yield Point(about, "not measurable in these runs.")
                 continue
-            told = [f"{kind.measured} {found.said()}.", *_guessing(course, kind, name, found)]
+            told = [
+                f"{kind.measured} {found.said()}.",
+                *_guessing(course, kind, name, found),
+                *_uncovered(course, name),
+            ]
             yield Point(about, " ".join([*told, *_more(course, kind, name)]))
     if unknown := sorted({name for run in course.runs for name in results(run)} - set(_known(course))):
         yield Point("Also made:", f"{', '.join(unknown)}, of kinds that this page has no words for.")
@@ -42,6 +47,18 @@ def _guessing(course: Course, kind: Kind, name: str, found: Movement) -> Iterato
     verdict = _against_guessing(found, chance)
     if verdict:
         yield f"{at(found.most).capitalize()} the attack is {verdict}."
+
+
+def _uncovered(course: Course, name: str) -> Iterator[str]:
+    """Where a claim is made, but not against this adversary."""
+    for setting in course.private[:1]:
+        made = next((one for run in setting.runs if (one := results(run).get(name))), {})
+        sees, level = str(made.get("sees")), str(made.get("level"))
+        if made and sees in SEEN and level in ("example", "client") and not covers(setting, sees=sees, level=level):
+            yield (
+                f"{at(setting).capitalize()} nothing is promised against this adversary, who sees {SEEN[sees]} and "
+                f"asks about {level}s."
+            )
 
 
 def _ends(chance: Movement) -> str:

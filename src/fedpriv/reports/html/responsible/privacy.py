@@ -18,6 +18,20 @@ _OBSERVERS = {
     "curious_server": "a server that sees every client's update",
     "secure_aggregation_server": "a server that sees sums of updates only",
 }
+SEEN = {
+    "final_model": "the final model",
+    "global_models": "the global models",
+    "sums": "sums of updates",
+    "updates": "clients' updates",
+}
+"""What an attack sees, in words."""
+_SEEING = {
+    "final_model": "final_model",
+    "global_models": "other_clients",
+    "sums": "secure_aggregation_server",
+    "updates": "curious_server",
+}
+"""What an attack sees, and the observer of the threat-model matrix who sees it."""
 _UNITS = {"example": "one training example", "client": "one client with all its data"}
 
 
@@ -28,7 +42,7 @@ def privacy_points(course: Course) -> Iterator[Point]:
         yield from _promises(private)
     else:
         yield Point("Promised to nobody.", "None of these runs has a guarantee.")
-    if apart := [setting for setting in course.settings if setting.epsilon is None]:
+    if private and (apart := [setting for setting in course.settings if setting.epsilon is None]):
         yield Point("No promise.", f"Nothing is promised to anybody {listed([at(setting) for setting in apart])}.")
     if found := movement(course, headline(course), metric=course.panel.headline):
         yield Point(f"{course.panel.metric.capitalize()}:", f"{found.said()}.")
@@ -67,14 +81,25 @@ def costliest(setting: Setting) -> Mapping[str, Any]:
     return max(claims, key=lambda claim: float(claim["epsilon"]))
 
 
+def covers(setting: Setting, *, sees: str, level: str) -> bool:
+    """Whether the guarantees of a setting hold against whoever sees this, for units of this level.
+
+    Args:
+        sees: ``final_model``, ``global_models``, ``sums`` or ``updates``.
+        level: ``example`` or ``client``.
+    """
+    observer = _SEEING.get(sees)
+    claims = [claim for run in setting.runs for claim in (run.guarantee, *run.also) if claim is not None]
+    cells = [cell for claim in claims for cell in claim.get("threat_matrix") or []]
+    return any((c["unit"], c["observer"]) == (level, observer) and c["epsilon"] is not None for c in cells)
+
+
 def _promises(private: list[Setting]) -> Iterator[Point]:
     strict, loose = costliest(private[0]), costliest(private[-1])
     unit, ends = _UNITS[strict["unit"]], list(dict.fromkeys((private[0].budget, private[-1].budget)))
     deltas = list(dict.fromkeys(said(float(claim["delta"])) for claim in (strict, loose)))
-    yield Point(
-        "Promised",
-        f"to {unit}, from {' to '.join(ends)} (delta {' and '.join(deltas)}), against {strict['observer']}.",
-    )
+    where = f"at {ends[0]}" if len(ends) == 1 else f"from {ends[0]} to {ends[1]}"
+    yield Point("Promised", f"to {unit}, {where} (delta {' and '.join(deltas)}), against {strict['observer']}.")
     what = (
         f"which of two was used ({unit} or another)"
         if strict["relation"] == "replace_one"

@@ -38,8 +38,8 @@ def unmeasured(course: Course) -> Iterator[str]:
         yield f"How much another seed would change{where}: there is one seed only."
     if course.others:
         yield (
-            f"Of several series this panel follows one ({course.series}). {len(course.others)} more in which something "
-            "was measured are in the sections on groups and attacks alone."
+            f"Of several series this panel follows one ({course.series}). Others that were attacked, audited or "
+            f"measured by group: {len(course.others)}, in the sections on groups and attacks alone."
         )
     yield from _ALWAYS
 
