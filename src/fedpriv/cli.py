@@ -215,7 +215,12 @@ def _report(arguments: argparse.Namespace) -> int:
 
     runs = find_runs(arguments.paths)
     write(
-        runs, arguments.output, title=arguments.title, tables=arguments.tables, figures=arguments.figures
+        runs,
+        arguments.output,
+        title=arguments.title,
+        tables=arguments.tables,
+        figures=arguments.figures,
+        galleries=arguments.galleries,
     )
     left_out = f", {len(runs.others)} not reported (the page says why)" if runs.others else ""
     print(f"{len(runs)} runs{left_out}: {arguments.output}")
@@ -482,6 +487,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", metavar="TEXT", help="its heading")
     report.add_argument("--tables", type=_path, metavar="DIR", help="its tables as CSV and Markdown, too")
     report.add_argument("--figures", type=_path, metavar="DIR", help="its figures as PNG and SVG, too")
+    report.add_argument(
+        "--galleries", action="store_true", help="show images that attacks rebuilt, beside training examples"
+    )
     data = _command(
         commands,
         "data",

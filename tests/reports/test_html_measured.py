@@ -85,6 +85,26 @@ def test_figures_have_every_attack_and_the_curves_that_its_files_hold(attacked):
     assert drawn <= set(zip(told["fpr"], told["tpr"], strict=True))
 
 
+def test_what_guessing_gets_stands_beside_each_kind_of_attack_and_only_members_are_in_the_figure_of_members(attacked):
+    runs = find_runs([one.path for one in attacked.runs if one.epsilon is None])
+    for one in runs:
+        one.record.extra["attacks"] |= {
+            "property_inference": {"property": "x", "success": 0.8, "control": 0.51, "auc": 0.9, "baseline": 0.7},
+            "analytic_inversion": {"psnr": 60.0, "success": 1.0, "baseline": 14.0, "ssim": 0.9},
+            "backdoor": {"success": 0.9, "baseline": 0.1, "attackers": [1], "baseline_accuracy": 0.9, "accuracy": 0.8},
+        }
+    found = {line["attack"]: line for line in lines(measured_table(panels(runs.runs)[0]))}
+    columns = ("success", "guessing", "PSNR, dB", "nearest other image, dB")
+    assert {name: tuple(line[column].split(" (")[0] for column in columns) for name, line in found.items()} == {
+        "loss_threshold": ("", "", "", ""),
+        "property_inference": ("0.800", "0.510", "", ""),
+        "analytic_inversion": ("1.000", "", "60.000", "14.000"),
+        "backdoor": ("0.900", "0.100", "", ""),
+    }
+    assert [line["TPR at 1 % FPR"] for line in found.values()] == ["not measurable", "", "", ""]
+    assert {row["series"] for row in points("attack_auc", runs)} == {"loss_threshold"}
+
+
 def test_a_damaged_curve_is_left_out(attacked, tmp_path):
     shutil.copytree(attacked.runs[0].path.parent.parent, tmp_path / "copy")
     for file in (tmp_path / "copy").rglob("loss_threshold.json"):

@@ -71,7 +71,12 @@ def costs_of_privacy(settings: Sequence[Setting]) -> list[Cost]:
 
 def difference(a: Setting, b: Setting, *, metric: str) -> Difference | None:
     """a - b of a metric, paired over seeds; what has no noise is the partner of every noise seed."""
-    left, right = _paired(a.measured(metric), b.measured(metric))
+    return seed_by_seed(a.measured(metric), b.measured(metric))
+
+
+def seed_by_seed(a: Mapping[Seeds, float], b: Mapping[Seeds, float]) -> Difference | None:
+    """a - b, paired as by ``difference``; None where they share no seeds."""
+    left, right = _paired(a, b)
     by = coarsest(pair[0] for pair in left)
     return paired_difference(
         *(averaged(((pair[0], value) for pair, value in side.items()), by=by) for side in (left, right))

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from fedpriv.runs import Run
-from fedpriv.runs.settings import averaged, coarsest, seeds_of
+from fedpriv.runs.settings import Seeds, averaged, coarsest, seeds_of
 from fedpriv.runs.statistics import Interval, mean_interval
 
 from .numbers import in_brackets, possible
@@ -25,8 +25,13 @@ def shown(panel: Panel) -> Sequence[Setting]:
 
 def interval_of(setting: Setting, measure: Measure) -> Interval | None:
     """Over what is independent, as for the headline metric; None: no run was measured."""
-    values = {seeds_of(run): value for run in setting.runs if (value := measure(run)) is not None}
+    values = by_seed(setting, measure)
     return mean_interval(list(averaged(values.items(), by=coarsest(values)).values())) if values else None
+
+
+def by_seed(setting: Setting, measure: Measure) -> dict[Seeds, float]:
+    """What was measured of each of its runs, by their seeds."""
+    return {seeds_of(run): value for run in setting.runs if (value := measure(run)) is not None}
 
 
 def intervals(panel: Panel, measure: Measure) -> list[tuple[Setting, Interval]]:

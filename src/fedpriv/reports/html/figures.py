@@ -16,10 +16,18 @@ from .groups import group_accuracy, group_gaps
 from .measured import attack_auc, attack_roc, claimed_and_measured
 from .panels import Panel, panels
 from .privacy_utility import privacy_utility
+from .responsible.charts import (
+    responsible_accuracy,
+    responsible_attacks,
+    responsible_gaps,
+    responsible_membership,
+    responsible_odds,
+    responsible_utility,
+)
 from .theme import on_white
 from .timing import seconds
 
-_WIDTH, _HEIGHT = 640, 330
+_WIDTH, _HEIGHT, _SMALL_HEIGHT = 640, 330, 190
 
 FIGURES: Mapping[str, Callable[[Panel], alt.LayerChart | None]] = MappingProxyType(
     {
@@ -35,9 +43,17 @@ FIGURES: Mapping[str, Callable[[Panel], alt.LayerChart | None]] = MappingProxyTy
         "claimed_and_measured": claimed_and_measured,
         "attack_auc": attack_auc,
         "attack_roc": attack_roc,
+        "responsible_utility": responsible_utility,
+        "responsible_odds": responsible_odds,
+        "responsible_membership": responsible_membership,
+        "responsible_attacks": responsible_attacks,
+        "responsible_accuracy": responsible_accuracy,
+        "responsible_gaps": responsible_gaps,
         "seconds": seconds,
     }
 )
+_SMALL = "responsible_"
+"""How figures begin that stand side by side."""
 
 
 def figure(name: str, runs: Iterable[Run]) -> alt.TopLevelMixin:
@@ -65,7 +81,8 @@ def figure(name: str, runs: Iterable[Run]) -> alt.TopLevelMixin:
 def draw(name: str, panel: Panel) -> alt.LayerChart | None:
     """The figure for one group of like runs; None where they have nothing to draw in it."""
     chart = FIGURES[name](panel)
-    return None if chart is None else chart.properties(width=_WIDTH, height=_HEIGHT)
+    height = _SMALL_HEIGHT if name.startswith(_SMALL) else _HEIGHT
+    return None if chart is None else chart.properties(width=_WIDTH, height=height)
 
 
 def on_paper(panels: Iterable[Panel]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import altair as alt
 
 from fedpriv.runs import Run, Unread
 
-from .by_setting import Measure, cell, chart, intervals, row, setting_axis, shown
+from .attack_results import MEMBERSHIP, guess, kind_of, named, result, results
+from .by_setting import cell, chart, intervals, row, setting_axis, shown
 from .colours import hues
 from .numbers import bound
 from .panels import Panel, Setting, said
@@ -20,12 +21,12 @@ MOST_CURVES = len(_DASHES)
 """Attacks that a figure has dashes for."""
 _FAILED = "contradicts the claim"
 _RATES = {"TPR at 1 % FPR": "tpr_at_1pct_fpr", "TPR at 0.1 % FPR": "tpr_at_0_1pct_fpr"}
-_OTHER = {"success": "success", "baseline": "baseline", "PSNR, dB": "psnr"}
+_OTHER = ("success", "guessing", "PSNR, dB", "nearest other image, dB")
 
 
 def claimed_and_measured(panel: Panel) -> alt.LayerChart | None:
     """Claimed epsilon of each setting, and what the audit of each of its runs shows; None: no audit was run."""
-    audited = [(setting, run) for setting in shown(panel) for run in setting.runs if _empirical(run) is not None]
+    audited = [(setting, run) for setting in shown(panel) for run in setting.runs if empirical(run) is not None]
     if not audited:
         return None
     scale = alt.Scale(type="symlog", constant=0.1, domainMin=0)
@@ -33,8 +34,8 @@ def claimed_and_measured(panel: Panel) -> alt.LayerChart | None:
     rows = [
         {
             "setting": setting.label,
-            "epsilon": _empirical(run),
-            "told": f"{_empirical(run):.3f}",
+            "epsilon": empirical(run),
+            "told": f"{empirical(run):.3f}",
             "kind": "measured, at least",
             "run": run.record.run_id,
         }
@@ -66,8 +67,8 @@ def attack_auc(panel: Panel) -> alt.LayerChart | None:
     """Area under the ROC curve of each attack that tells members at each setting."""
     rows = [
         row(setting, name, interval, metric="auroc")
-        for name in _membership(panel)
-        for setting, interval in intervals(panel, _result(name, "auc"))
+        for name in named(panel.runs, MEMBERSHIP)
+        for setting, interval in intervals(panel, result(name, "auc"))
     ]
     found = chart(panel, rows, title="area under the ROC curve", each="attack")
     if found is None:
@@ -81,7 +82,7 @@ def attack_auc(panel: Panel) -> alt.LayerChart | None:
 
 def attack_roc(panel: Panel) -> alt.LayerChart | None:
     """ROC curves on logarithmic axes: of each setting the run of the lowest seed, of each attack that tells members."""
-    names = _membership(panel)[:MOST_CURVES]
+    names = named(panel.runs, MEMBERSHIP)[:MOST_CURVES]
     firsts = [(setting, min(setting.runs, key=lambda run: run.record.seed)) for setting in shown(panel)]
     curves = [(setting, name, found) for setting, run in firsts for name in names if (found := _curve(run, name))]
     if not curves:
@@ -146,43 +147,33 @@ def _powers(least: float) -> alt.Axis:
     return alt.Axis(values=[10.0**e for e in range(round(math.log10(least)), 1)], format="~g", grid=True)
 
 
-def _results(run: Run) -> Mapping[str, Mapping[str, Any]]:
-    found = run.record.extra.get("attacks")
-    return found if isinstance(found, dict) else {}
-
-
 def _attacks(setting: Setting) -> list[str]:
-    return list(dict.fromkeys(name for run in setting.runs for name in _results(run)))
+    return list(dict.fromkeys(name for run in setting.runs for name in results(run)))
 
 
-def _membership(panel: Panel) -> list[str]:
-    """Attacks with a ROC curve, in the order of their names."""
-    return sorted({name for run in panel.runs for name, found in _results(run).items() if "auc" in found})
-
-
-def _result(name: str, key: str) -> Measure:
-    return lambda run: _results(run).get(name, {}).get(key)
-
-
-def _empirical(run: Run) -> float | None:
+def empirical(run: Run) -> float | None:
+    """The lower bound that the run's audit shows; None: it was not audited."""
     found = run.record.audited
     return None if found is None else float(found["empirical_epsilon"])
 
 
 def _audits(setting: Setting) -> str:
-    return ", ".join(f"{found:.3f}" for run in setting.runs if (found := _empirical(run)) is not None)
+    return ", ".join(f"{found:.3f}" for run in setting.runs if (found := empirical(run)) is not None)
 
 
 def _cells(setting: Setting, name: str) -> Iterator[str]:
     if not name:
         yield from [""] * (1 + len(_RATES) + len(_OTHER))
         return
-    tells = any("auc" in _results(run).get(name, {}) for run in setting.runs)
-    yield cell(setting, _result(name, "auc"))
+    kind = next((kind for run in setting.runs if (kind := kind_of(results(run).get(name, {})))), None)
+    yield cell(setting, result(name, "auc"))
+    tells = kind is not None and kind.name == MEMBERSHIP
     for key in _RATES.values():
-        yield cell(setting, _result(name, key)) or ("not measurable" if tells else "")
-    for key in _OTHER.values():
-        yield cell(setting, _result(name, key))
+        yield cell(setting, result(name, key)) or ("not measurable" if tells else "")
+    yield cell(setting, result(name, "success"))
+    yield "" if kind is None or tells else cell(setting, guess(name, kind))
+    yield cell(setting, result(name, "psnr"))
+    yield cell(setting, result(name, "baseline")) if kind is not None and kind.mark == "psnr" else ""
 
 
 def _curve(run: Run, name: str) -> Mapping[str, Any] | None:

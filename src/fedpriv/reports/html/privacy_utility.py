@@ -1,22 +1,18 @@
 """The privacy-utility curve: what each epsilon reaches, with intervals over seeds, seeds and the Pareto front."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import altair as alt
 
+from .epsilon_axis import EpsilonAxis
 from .numbers import in_brackets, possible
-from .panels import APART, Panel, Setting, said
+from .panels import Panel, Setting, said
 from .scales import ordinary, value_scale, within
 
 MOST_SERIES = 8
 """Series with a colour of their own in one figure."""
 OTHERS = "others"
-_MOST_TICKS = 9
-_LEAST = 1e-4  # where the axis of epsilon begins
-_TICKS = [m * 10**e for e in range(-4, 7) for m in (1, 2, 5)]
 
 
 def privacy_utility(panel: Panel) -> alt.LayerChart | None:
@@ -27,7 +23,7 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     settings = [setting for setting in panel.settings if setting.interval is not None and not outside(panel, setting)]
     if not settings:
         return None
-    axis = _Axis(settings)
+    axis = EpsilonAxis(settings)
     means = [_mean(panel, setting, axis) for setting in settings]
     fits = _fits(panel)
     seeds = [row for setting in settings for row in _seeds(panel, setting, axis) if fits(row["value"])]
@@ -35,12 +31,7 @@ def privacy_utility(panel: Panel) -> alt.LayerChart | None:
     for row in (*means, *seeds):
         row["series"] = row["series"] if row["series"] in named else OTHERS
     toggled = alt.selection_point(name=f"shown{panel.key}", fields=["series"], bind="legend", toggle="true")
-    x = alt.X(
-        "place:Q",
-        title=axis.title,
-        scale=alt.Scale(type="log", domain=axis.domain, nice=False),
-        axis=alt.Axis(values=axis.ticks, labelExpr=axis.labels, grid=False, labelOverlap=False),
-    )
+    x = axis.channel
     scale = _scale(means, seeds, panel.headline)
     for row in means:
         row |= {key: within(row[key], scale) for key in ("low", "high")}
@@ -122,38 +113,13 @@ def _tooltip(panel: Panel) -> list[tuple[str, str, Any]]:
     ]
 
 
-def _no_guarantee(apart: Sequence[Mapping[str, Any]], y: alt.Y, axis: "_Axis") -> list[alt.Chart]:
+def _no_guarantee(apart: Sequence[Mapping[str, Any]], y: alt.Y, axis: EpsilonAxis) -> list[alt.Chart]:
     """A wash behind what has no epsilon, and its means carried across as what to compare with."""
-    wash = alt.InlineData(values=[{"from": axis.end, "to": axis.domain[1]}])
     means = alt.InlineData(values=list(apart))
     return [
-        alt.Chart(wash).mark_rect(style="quiet", opacity=0.06).encode(x=alt.X("from:Q"), x2="to:Q"),
+        axis.wash,
         alt.Chart(means).mark_rule(style="quiet", strokeDash=[5, 4], opacity=0.5).encode(y=y),
     ]
-
-
-class _Axis:
-    """A logarithmic axis of epsilon, and beyond its end a place for each kind of setting that has none."""
-
-    def __init__(self, settings: Sequence[Setting]) -> None:
-        epsilons = [setting.epsilon for setting in settings if setting.epsilon is not None] or [1.0]
-        low, high = (max(end, _LEAST) for end in (min(epsilons), max(epsilons)))
-        step = max(1.9, (high / low) ** 0.22)
-        apart = [budget for budget in APART if any(setting.budget == budget for setting in settings)]
-        self._low = low
-        self.places = {budget: high * step ** (n + 1) for n, budget in enumerate(apart)}
-        self.end = high * step**0.5
-        self.domain = [low / step**0.4, high * step ** (len(apart) + 0.5) if apart else high * step**0.4]
-        own = sorted({float(said(epsilon)) for epsilon in epsilons})
-        ticks = own if _far_apart(own) else [tick for tick in _TICKS if low / 1.05 <= tick <= high * 1.05]
-        self.ticks = [*ticks[:: math.ceil(len(ticks) / _MOST_TICKS) or 1], *self.places.values()]
-        self.title = "epsilon (log scale)"
-        self.labels = "format(datum.value, '~g')"
-        for budget, place in self.places.items():  # a line a word: phones are narrow
-            self.labels = f"abs(datum.value - {place}) < {place * 1e-6} ? split('{budget}', ' ') : {self.labels}"
-
-    def place(self, setting: Setting, epsilon: float | None) -> float:
-        return self.places[setting.budget] if epsilon is None else max(epsilon, self._low)
 
 
 def _scale(means: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]], metric: str) -> alt.Scale:
@@ -163,14 +129,7 @@ def _scale(means: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]
     return value_scale(ends, typical=[], metric=metric)
 
 
-def _far_apart(epsilons: Sequence[float]) -> bool:
-    """Whether each can have a tick of its own."""
-    whole = max(1.0, math.log(max(epsilons[-1], _LEAST) / max(epsilons[0], _LEAST)))
-    steps = [math.log(max(right, _LEAST) / max(left, _LEAST)) for left, right in pairwise(epsilons)]
-    return len(epsilons) <= _MOST_TICKS and all(step > whole / 12 for step in steps)
-
-
-def _mean(panel: Panel, setting: Setting, axis: _Axis) -> dict[str, Any]:
+def _mean(panel: Panel, setting: Setting, axis: EpsilonAxis) -> dict[str, Any]:
     interval = setting.interval
     return {
         "place": axis.place(setting, setting.epsilon),
@@ -187,7 +146,7 @@ def _mean(panel: Panel, setting: Setting, axis: _Axis) -> dict[str, Any]:
     }
 
 
-def _seeds(panel: Panel, setting: Setting, axis: _Axis) -> list[dict[str, Any]]:
+def _seeds(panel: Panel, setting: Setting, axis: EpsilonAxis) -> list[dict[str, Any]]:
     return [
         {
             "place": axis.place(setting, setting.epsilon and run.epsilon),

@@ -12,15 +12,14 @@ from fedpriv.runs import Run, Runs
 from fedpriv.runs.likeness import differences
 from fedpriv.runs.settings import seeds_of
 
-from . import by_setting, clients, curves, groups, measured
+from . import clients, groups, measured, responsible
 from .best import best_run
 from .cost import answer, cost_table
 from .exports import export_figures, export_tables, write
-from .figures import Drawn, draw, on_paper
+from .figures import Drawn
 from .guarantees import guarantee_table, in_all_words
-from .numbers import listed
 from .panels import Panel, each_setting, panels
-from .privacy_utility import MOST_SERIES, outside
+from .parts import PARTS, figures_of
 from .rendering import render
 from .run_tables import (
     difference_table,
@@ -32,8 +31,10 @@ from .run_tables import (
 )
 from .tables import Table
 
+_RESPONSIBLE = "responsible"
 _CONTENTS = (
     ("answer", "Answer"),
+    (_RESPONSIBLE, "Responsible AI"),
     ("curves", "By round"),
     ("guarantees", "Guarantees"),
     ("clients", "Clients"),
@@ -47,7 +48,13 @@ _CONTENTS = (
 
 
 def write_report(
-    runs: Runs, output: Path | str, *, title: str | None = None, tables: Path | None = None, figures: Path | None = None
+    runs: Runs,
+    output: Path | str,
+    *,
+    title: str | None = None,
+    tables: Path | None = None,
+    figures: Path | None = None,
+    galleries: bool = False,
 ) -> None:
     """Write a report as one HTML file that needs nothing beside it.
 
@@ -57,6 +64,7 @@ def write_report(
         title: its heading; else the names of the experiments.
         tables: a folder for the report's tables, each as CSV and Markdown.
         figures: a folder for its figures, each as PNG and SVG.
+        galleries: whether to show images that attacks rebuilt, beside the training examples that they are of.
 
     Raises:
         InputError: no run that can be reported, or a file that cannot be written.
@@ -67,7 +75,7 @@ def write_report(
     file = Path(output)
     if file.is_dir():
         raise InputError(f"{file} is a folder. Give the name of a file, as in -o {file / 'report.html'}.")
-    report = _Report(runs=runs, title=title, beside=file.parent)
+    report = _Report(runs=runs, title=title, beside=file.parent, with_galleries=galleries)
     write(file, report.page())
     if tables is not None:
         export_tables(report.tables, tables)
@@ -80,6 +88,7 @@ class _Report:
     runs: Runs
     title: str | None
     beside: Path
+    with_galleries: bool
 
     @cached_property
     def panels(self) -> Sequence[Panel]:
@@ -88,11 +97,23 @@ class _Report:
     @cached_property
     def drawn(self) -> Mapping[str, Mapping[str, Sequence[Drawn]]]:
         """Panel -> part of the page -> figures."""
-        return {panel.key: {part: list(_figures(part, panel)) for part in _PARTS} for panel in self.panels}
+        return {panel.key: {part: list(figures_of(part, panel)) for part in PARTS} for panel in self.panels}
+
+    @cached_property
+    def sections(self) -> Sequence[responsible.Section]:
+        """Of the panel on responsible AI, one for each panel that there is something to say of."""
+        found = (responsible.section(panel, with_galleries=self.with_galleries) for panel in self.panels)
+        return [section for section in found if section is not None]
 
     @property
     def figures(self) -> Iterator[Drawn]:
         return (figure for parts in self.drawn.values() for figures in parts.values() for figure in figures)
+
+    @property
+    def _captions(self) -> Iterator[str]:
+        """Below the figures of the panel on responsible AI."""
+        parts = (self.drawn[section.panel][part] for section in self.sections for _, part, _ in section.columns)
+        return (f"{figure.title} {figure.caption}" for figures in parts for figure in figures)
 
     @cached_property
     def tables(self) -> Sequence[Table]:
@@ -119,7 +140,11 @@ class _Report:
         said: dict[str, Any] = {
             "title": self.title or f"{', '.join(names[:3])}{', ...' * (len(names) > 3)}: privacy and utility",
             "summary": _summary(self.runs, self.panels),
-            "contents": _CONTENTS,
+            "contents": [(key, name) for key, name in _CONTENTS if key != _RESPONSIBLE or self.sections],
+            "responsible": self.sections,
+            "drawn": self.drawn,
+            "titles": {panel.key: panel.title for panel in self.panels},
+            "glossary": responsible.glossary(self.sections, self._captions),
             "answer": [(panel.title if several else "", answer(panel)) for panel in self.panels],
             "warnings": differences(self.runs.runs),
             "panels": [
@@ -155,97 +180,6 @@ def _spec(figure: Drawn) -> dict[str, Any]:
     spec: dict[str, Any] = figure.chart.to_dict()
     spec.pop("config", None)  # the page has its own, by theme
     return spec | {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
-
-
-_PARTS: Mapping[str, Sequence[tuple[str, str, str]]] = {
-    "answer": [
-        (
-            "privacy_utility",
-            "Privacy and utility",
-            "Means over seeds with 95 % intervals (Student's t, drawn as far as possible values go); faint dots are "
-            "single seeds. Filled: on the Pareto front; hollow: another setting has no more epsilon and does better. "
-            "What has no epsilon stands apart, and its mean is the dashed line.",
-        )
-    ],
-    "curves": [
-        ("learning_curves", "Learning curves", "Means over seeds; ribbons are 95 % intervals. Dashed: no guarantee."),
-        ("epsilon_by_round", "Epsilon spent", "The most over seeds, as told while training: upper bounds."),
-        (
-            "train_loss",
-            "Training loss",
-            "A diagnostic: from training data, covered by no guarantee. What diverges leaves the figure.",
-        ),
-    ],
-    "clients": [
-        (
-            "client_metric",
-            "What clients get",
-            "The final model on each client's own training data, quantiles over clients.",
-        ),
-        (
-            "client_clip_rate",
-            "Clip rate",
-            "Share of a client's gradients (example level) or updates (client level) that were clipped.",
-        ),
-        ("client_epsilon", "Epsilon by client", "From the ledger, by Rényi DP; the guarantee is their maximum."),
-    ],
-    "groups": [
-        (
-            "group_gaps",
-            "Differences between groups",
-            "Largest minus smallest rate over the groups of the test set: of predictions of class 1 (demographic "
-            "parity), of true and of false positives (equalised odds). Means over seeds, 95 % intervals.",
-        ),
-        ("group_accuracy", "Accuracy by group", "On the group's test examples. Means over seeds, 95 % intervals."),
-    ],
-    "measured": [
-        (
-            "claimed_and_measured",
-            "Epsilon, claimed and measured",
-            "Bars: what is proved, at most. Dots: what the canaries of each run show, at least.",
-        ),
-        (
-            "attack_auc",
-            "Attacks against epsilon",
-            "How well each attack tells who was in the training data: 0.5 is chance. Means over seeds, 95 % intervals.",
-        ),
-        (
-            "attack_roc",
-            "ROC curves",
-            "Share of members found at each share of false alarms, both logarithmic: what is found at few false alarms "
-            "is what harms. One run of each setting, that of the lowest seed; dashed and straight: chance.",
-        ),
-    ],
-    "seconds": [("seconds", "Where the seconds went", "")],
-}
-
-
-def _figures(part: str, panel: Panel) -> Iterator[Drawn]:
-    for name, title, caption in _PARTS[part]:
-        chart = draw(name, panel)
-        if chart is not None:
-            caption = f"{caption} {_thinned(part, panel)}".strip()
-            yield Drawn(f"figure_{name}{panel.key}", title, caption, chart, on_paper([panel]))
-
-
-def _thinned(part: str, panel: Panel) -> str:
-    """Says it, where a figure does not show all."""
-    counted = {"curves": curves.drawn, "clients": clients.shown, "groups": by_setting.shown}
-    counted["measured"] = by_setting.shown
-    shown = len(counted[part](panel)) if part in counted else len(panel.settings)
-    most = max(run.rounds.num_rows for run in panel.runs) if part == "curves" else 0
-    said = []
-    if shown < len(panel.settings):
-        said.append(f"{shown} of {len(panel.settings)} settings: the Pareto front and the best without a guarantee.")
-    if most > curves.MOST_ROUNDS:
-        said.append(f"At most {curves.MOST_ROUNDS} rounds of each are drawn, spread evenly.")
-    if part == "groups" and groups.too_many(panel):
-        said.append(f"Of the groups the {groups.MOST_GROUPS} whose accuracy differs most between settings.")
-    if part == "answer" and (diverged := [s.label for s in panel.settings if outside(panel, s)]):
-        said.append(f"Far outside, and left out: {listed(diverged[:4])}{' and more' * (len(diverged) > 4)}.")
-    if part == "answer" and len({setting.series for setting in panel.settings}) > MOST_SERIES:
-        said.append("Only the best series have a colour; the others are points without a line.")
-    return " ".join(said)
 
 
 def _summary(runs: Runs, panels: Sequence[Panel]) -> str:
