@@ -9,7 +9,9 @@ def in_words(name: str, found: Mapping[str, Any]) -> str:
     if "attackers" in found:
         return f"{name}: {_integrity(found)}"
     if "property" in found:
-        return f"{name}: {_property(found)}"
+        return f"{name}: {_told_apart(found, found['property'], of='clients')}"
+    if "attribute" in found:
+        return f"{name}: {_told_apart(found, found['attribute'], of='records')}"
     if "psnr" in found:
         return f"{name}: {_images(found)}"
     if "precision" in found:
@@ -31,17 +33,16 @@ def _membership(found: Mapping[str, Any]) -> str:
     return f"{', '.join(told)}; {found['members']} members, {found['non_members']} non-members"
 
 
-def _property(found: Mapping[str, Any]) -> str:
-    what = f"of {found['property']}"
+def _told_apart(found: Mapping[str, Any], what: str, *, of: str) -> str:
     if found["success"] is None:
-        return f"{what}: not measurable, as the clients seen all have the property, or none has it"
+        return f"{what}: not measurable, as the {of} seen all have it, or none has it"
     low, high = found["success_interval"]
     least, most = found["control_interval"]
     return (
         f"{what}: right in {found['success']:.3f} [{low:.3f}, {high:.3f}] (balanced; 0.5 is chance, learned from "
-        f"shuffled properties {found['control']:.3f} [{least:.3f}, {most:.3f}]), accuracy {found['accuracy']:.3f}, of "
-        f"the better constant guess {found['baseline']:.3f}, AUC {found['auc']:.3f}; {found['clients_with']} clients "
-        f"with the property, {found['clients_without']} without"
+        f"shuffled answers {found['control']:.3f} [{least:.3f}, {most:.3f}]), accuracy {found['accuracy']:.3f}, of "
+        f"the better constant guess {found['baseline']:.3f}, AUC {found['auc']:.3f}; {found[f'{of}_with']} {of} "
+        f"with it, {found[f'{of}_without']} without"
     )
 
 

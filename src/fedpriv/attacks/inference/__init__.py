@@ -1,6 +1,23 @@
-"""Inference about people: does a client's data have a property that its model was not meant to tell?"""
+"""Inference about people: of a client's data a property, of a record an attribute, that no model was meant to tell."""
 
-from .interface import PropertyAttack, PropertyNeeds, PropertyRound
+from .attribute_inference import AttributeInference
+from .interface import (
+    AttributeAttack,
+    AttributeNeeds,
+    AttributeObservation,
+    PropertyAttack,
+    PropertyNeeds,
+    PropertyRound,
+)
 from .property_inference import PropertyInference
 
-__all__ = ["PropertyAttack", "PropertyInference", "PropertyNeeds", "PropertyRound"]
+__all__ = [
+    "AttributeAttack",
+    "AttributeInference",
+    "AttributeNeeds",
+    "AttributeObservation",
+    "PropertyAttack",
+    "PropertyInference",
+    "PropertyNeeds",
+    "PropertyRound",
+]

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-import torch
-
 from fedpriv.errors import ConfigError
 
 from ..observation import FloatArray
+from .classifier import log_odds
 from .interface import PropertyAttack, PropertyNeeds, PropertyRound
 
 
@@ -65,23 +63,10 @@ class PropertyInference(PropertyAttack):
         )
 
     def log_odds(self, seen: PropertyRound) -> FloatArray:
-        from sklearn.decomposition import KernelPCA  # late: a worker has no use for it
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer, StandardScaler
-
-        # with a linear kernel the components come from products of updates: there are fewer of these than parameters
-        features = make_pipeline(
-            Normalizer(),
-            KernelPCA(n_components=self.components, kernel="linear", eigen_solver="dense"),
-            StandardScaler(),
+        return log_odds(
+            seen.updates,
+            shadows=seen.shadow_updates,
+            answers=seen.shadow_has,
+            components=self.components,
+            learner="linear",
         )
-        known, asked = features.fit_transform(_plain(seen.shadow_updates)), features.transform(_plain(seen.updates))
-        classifiers = (LogisticRegression(max_iter=1000).fit(known, answer) for answer in seen.shadow_has)
-        return np.stack([classifier.decision_function(asked) for classifier in classifiers])
-
-
-def _plain(updates: torch.Tensor) -> FloatArray:
-    """A model that diverged sends what is no number: nothing is read off it."""
-    found: FloatArray = np.nan_to_num(updates.double().numpy(), nan=0.0, posinf=0.0, neginf=0.0)
-    return found

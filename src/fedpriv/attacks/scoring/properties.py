@@ -39,8 +39,8 @@ class PropertyScore:
     lacking: int
     confidence: float
 
-    def to_json(self) -> dict[str, Any]:
-        """As in ``run.json``."""
+    def to_json(self, *, of: str) -> dict[str, Any]:
+        """As in ``run.json``; ``of``: what they are, ``clients`` or ``records``."""
         return {
             "success": self.success,
             "success_interval": [self.success_low, self.success_high],
@@ -49,10 +49,33 @@ class PropertyScore:
             "baseline": self.baseline,
             "auc": self.auc,
             "auc_interval": [self.auc_low, self.auc_high],
-            "clients_with": self.having,
-            "clients_without": self.lacking,
+            f"{of}_with": self.having,
+            f"{of}_without": self.lacking,
             "confidence": self.confidence,
         }
+
+
+def with_shuffled(truth: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """Answers to learn from (100, n): the truth, and shuffled ones. Who learned those gets what chance gets."""
+    return np.stack([truth, *(rng.permutation(truth) for _ in range(_SHUFFLES))])
+
+
+def beside_control(log_odds: FloatArray, truth: BoolArray, *, of: str, confidence: float) -> dict[str, Any]:
+    """As in ``run.json``: what was found by who learned the truth, and by who learned shuffled answers.
+
+    Args:
+        log_odds: by answer and unit (k, n); the first answer is the true one.
+        of: what the units are, ``clients`` or ``records``.
+    """
+    found = score_property(log_odds[0], truth, confidence=confidence)
+    if found is None:
+        return dict.fromkeys(_MEASURED)
+    control, tail = [balanced(guess, truth) for guess in log_odds[1:]], (1 - confidence) / 2
+    return {
+        **found.to_json(of=of),
+        "control": float(np.mean(control)),
+        "control_interval": np.quantile(control, [tail, 1 - tail]).tolist(),
+    }
 
 
 def balanced(log_odds: FloatArray, having: BoolArray) -> float:
@@ -99,3 +122,7 @@ def score_property(log_odds: FloatArray, having: BoolArray, *, confidence: float
         lacking=len(without),
         confidence=confidence,
     )
+
+
+_SHUFFLES = 99
+_MEASURED = ("success", "success_interval", "baseline", "auc", "control", "control_interval")

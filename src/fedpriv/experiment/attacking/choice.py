@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from fedpriv.attacks import MembershipAttack
-from fedpriv.attacks.inference import PropertyAttack
+from fedpriv.attacks.inference import AttributeAttack, PropertyAttack
 from fedpriv.attacks.reconstruction import GradientAttack
 from fedpriv.attacks.toolbox import ToolboxAttack
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.attributes import check_attribute
 from fedpriv.experiment.attacking.membership import check_membership
 from fedpriv.experiment.attacking.properties import check_property
 from fedpriv.experiment.attacking.reconstruction import check_reconstruction
@@ -20,8 +21,8 @@ from fedpriv.experiment.attacking.watched import Watched
 from fedpriv.experiment.tampering import Tampered, tampered_by
 from fedpriv.targets import build
 
-AnyAttack = MembershipAttack | PropertyAttack | GradientAttack | ToolboxAttack | Tampered
-_OBSERVING: Any = (MembershipAttack, PropertyAttack, GradientAttack, ToolboxAttack)
+AnyAttack = MembershipAttack | PropertyAttack | AttributeAttack | GradientAttack | ToolboxAttack | Tampered
+_OBSERVING: Any = (MembershipAttack, PropertyAttack, AttributeAttack, GradientAttack, ToolboxAttack)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,9 @@ class Attacks:
                 case PropertyAttack():
                     require_messages(name, "updates", self.experiment, instead="Leave the attack out.")
                     check_property(name, attack.needs, self.experiment)
+                case AttributeAttack():
+                    require_messages(name, "updates", self.experiment, instead="Leave the attack out.")
+                    check_attribute(name, attack.needs, self.experiment)
                 case GradientAttack():
                     check_reconstruction(name, attack.needs, self.experiment)
                 case ToolboxAttack():

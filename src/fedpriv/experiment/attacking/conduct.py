@@ -7,12 +7,13 @@ from typing import Any
 
 from fedpriv import __version__
 from fedpriv.attacks import MembershipAttack, in_words
-from fedpriv.attacks.inference import PropertyAttack
+from fedpriv.attacks.inference import AttributeAttack, PropertyAttack
 from fedpriv.attacks.reconstruction import GradientAttack
 from fedpriv.attacks.toolbox import ToolboxAttack
 from fedpriv.config import load
 from fedpriv.errors import ConfigError, DamagedRunError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.attributes import infer_attribute
 from fedpriv.experiment.attacking.choice import AnyAttack, Attacks
 from fedpriv.experiment.attacking.integrity import history, integrity
 from fedpriv.experiment.attacking.membership import membership
@@ -95,6 +96,8 @@ def _result(name: str, attack: AnyAttack, scene: Scene) -> tuple[dict[str, Any],
             return membership(name, attack, scene)
         case PropertyAttack():
             return _property(name, attack, scene), {}
+        case AttributeAttack():
+            return infer_attribute(attack, scene), {}
         case GradientAttack():
             return _reconstruction(attack, scene)
         case ToolboxAttack():

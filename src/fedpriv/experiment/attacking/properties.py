@@ -10,17 +10,14 @@ import torch
 
 from fedpriv.attacks import SeenRound
 from fedpriv.attacks.inference import PropertyAttack, PropertyNeeds, PropertyRound
-from fedpriv.attacks.scoring.properties import balanced, score_property
+from fedpriv.attacks.scoring.properties import beside_control, with_shuffled
 from fedpriv.data import strata
 from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
+from fedpriv.experiment.attacking.requirements import require_group
 from fedpriv.experiment.attacking.shadows import Tell
 from fedpriv.experiment.attacking.simulated import Simulated, SimulatedClients
 from fedpriv.streams import Streams
-
-_MEASURED = ("success", "success_interval", "baseline", "auc", "control", "control_interval")
-_SHUFFLES = 99
-"""Answers that mean nothing: what a classifier that learned them gets is what chance gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,17 +129,7 @@ def check_property(name: str, needs: PropertyNeeds, experiment: Experiment) -> N
         raise ConfigError(f"attack.{name}.label={needs.label} is none of the data's labels ({classes}).")
     if needs.group is not None:
         ((attribute, group),) = needs.group.items()
-        if attribute not in data.groups:
-            named = ", ".join(sorted(data.groups)) or "none"
-            raise ConfigError(
-                f"attack.{name}.group={{{attribute}: {group}}}: the data has no group column {attribute} (it has: "
-                f"{named}). Name one by data.groups, or use attack.{name}.label."
-            )
-        if group not in data.names_of(attribute):
-            raise ConfigError(
-                f"attack.{name}.group={{{attribute}: {group}}}: {attribute} is one of "
-                f"{', '.join(data.names_of(attribute))}."
-            )
+        require_group(name, attribute, group, experiment, instead=f"use attack.{name}.label")
     asked = Property(experiment=experiment, needs=needs)
     having = int(asked.having.sum())
     if having in (0, len(asked.having)):
@@ -179,7 +166,7 @@ def infer_property(
     asked = Property(experiment=experiment, needs=needs)
     shadows, having = asked.shadows(streams.rng("properties", 0))
     rng = streams.rng("properties", 1)
-    answers = np.stack([having, *(rng.permutation(having) for _ in range(_SHUFFLES))])
+    answers = with_shuffled(having, rng)
     simulated = SimulatedClients(experiment=experiment, noise_multipliers=noise_multipliers, streams=streams)
     odds = dict[int, list[np.ndarray]]()
     for number in range(min(needs.rounds, len(rounds))):
@@ -196,17 +183,8 @@ def infer_property(
     known = [client for client in truth_of if client in odds]
     truth = np.array([truth_of[client] for client in known], dtype=np.bool_)
     guesses = np.array([np.mean(odds[client], axis=0) for client in known]).reshape(len(known), len(answers)).T
-    told: dict[str, Any] = dict.fromkeys(_MEASURED)
-    if found := score_property(guesses[0], truth, confidence=confidence):
-        control = [balanced(guess, truth) for guess in guesses[1:]]
-        tail = (1 - confidence) / 2
-        told = {
-            **found.to_json(),
-            "control": float(np.mean(control)),
-            "control_interval": np.quantile(control, [tail, 1 - tail]).tolist(),
-        }
     return {
-        **told,
+        **beside_control(guesses, truth, of="clients", confidence=confidence),
         "property": _in_words(needs),
         "clients_not_seen": len(truth_of) - len(known),
         "level": "client",

@@ -74,3 +74,16 @@ def require_non_members(name: str, experiment: Experiment) -> None:
             f"attack={name} has no non-members: split.client_holdout={experiment.config.split.client_holdout} "
             "keeps no example back. Use a larger share, or 0 for the server's test examples as non-members."
         )
+
+
+def require_group(name: str, attribute: str, group: str, experiment: Experiment, *, instead: str) -> None:
+    """A sensitive attribute of the data, and one of its groups."""
+    data, asked = experiment.data, f"attack.{name}.group={{{attribute}: {group}}}"
+    if attribute not in data.groups:
+        named = ", ".join(sorted(data.groups)) or "none"
+        raise ConfigError(
+            f"{asked}: the data has no group column {attribute} (it has: {named}). Name one by data.groups, or "
+            f"{instead}."
+        )
+    if group not in data.names_of(attribute):
+        raise ConfigError(f"{asked}: {attribute} is one of {', '.join(data.names_of(attribute))}.")

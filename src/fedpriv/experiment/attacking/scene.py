@@ -28,6 +28,7 @@ _PURPOSES = (
     "twin noise",
     "toolbox",
     "properties",
+    "attributes",
     "simulated clients",
     "victims",
     "victim seeds",

@@ -54,6 +54,15 @@ KINDS: Sequence[Kind] = (
         guessing="the same attack on shuffled answers gets",
     ),
     Kind(
+        name="attribute inference",
+        mark="attribute",
+        success="success",
+        guess="control",
+        asks="to tell which records are of a group from what a client that holds one sends",
+        measured="balanced accuracy",
+        guessing="the same attack on shuffled answers gets",
+    ),
+    Kind(
         name="reconstruction",
         mark="psnr",
         success="success",
