@@ -1,4 +1,6 @@
-"""Whose record a message holds, against what protects it: ``python -m benchmarks.attribute_inference --data DIR -o OUT``.
+"""Whose record a message holds, against what protects it.
+
+``python -m benchmarks.attribute_inference --data DIR -o OUT``
 
 Adult and COMPAS (DIR holds adult/ and compas/), from the first round's model; the table of
 docs/attacks/attribute_inference.md.
@@ -32,10 +34,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args()
     print("| data | privacy | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 2), flush=True)
-    for data, (preset, group) in DATA.items():
+    for data, preset in DATA.items():
         for name, own in SETTINGS.items():
             shared = [f"experiment={preset}", f"data.root={asked.data}", "rounds=1", "evaluation.clients=false"]
-            shared += ["attack=attribute_inference", f"attack.attribute_inference.group={group}"]
+            shared += ["attack=attribute_inference", "attack.attribute_inference.group={sex: Female}"]
             found = []
             for seed in SEEDS:
                 config = compose([*shared, *own, f"seed={seed}", f"output_dir={asked.output}"], config_dir=None)

@@ -150,6 +150,7 @@ def test_every_kind_of_result_is_known_by_its_keys():
     results = {
         "membership inference": {"auc": 0.5, "tpr_at_1pct_fpr": None},
         "property inference": {"auc": 0.9, "success": 0.9, "property": "sex: Female"},
+        "attribute inference": {"auc": 0.9, "success": 0.9, "attribute": "sex: Female"},
         "reconstruction": {"psnr": 60.0, "success": 1.0, "baseline": 14.0},
         "label recovery": {"success": 1.0, "precision": 1.0, "baseline": 0.5},
         "malicious clients": {"success": 0.9, "baseline": 0.1, "baseline_accuracy": 0.9, "attackers": [1]},

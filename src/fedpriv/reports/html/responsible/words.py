@@ -18,6 +18,7 @@ WORDS: Mapping[str, str] = {
     "membership inference": "an attack that tells whether an example, or a client, was in the training data.",
     "AUC": "area under the ROC curve: how often an attack ranks a member above a non-member; guessing gets 0.5.",
     "property inference": "an attack that tells whether a client's data have a property, such as many of one kind.",
+    "attribute inference": "an attack that tells of a record whose it is, such as of which sex.",
     "balanced accuracy": "mean of the shares that are right among those with a property and those without; "
     "guessing gets 0.5.",
     "reconstruction": "an attack that rebuilds examples from what a client sends.",
