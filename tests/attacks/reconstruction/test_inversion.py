@@ -113,8 +113,8 @@ def test_repeated_labels_are_counted(digits, network, observe):
 
 @pytest.mark.parametrize(
     "attack",
-    [AnalyticInversion(**ONE), *(GradientInversion(method=m, **ONE, **SEARCH) for m in ("idlg", "cosine"))],
-    ids=["analytic", "idlg", "cosine"],
+    [AnalyticInversion(**ONE), *(GradientInversion(method=m, **ONE, **SEARCH) for m in ("dlg", "idlg", "cosine"))],
+    ids=["analytic", "dlg", "idlg", "cosine"],
 )
 def test_a_random_gradient_gives_nothing(digits, network, observe, attack):
     x, y = digits
