@@ -272,6 +272,7 @@ def test_poisson_under_replace_one_is_judged_by_pld_only(refused, accountant):
     assert "set privacy.accountant=pld" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "told"),
     [
@@ -302,6 +303,7 @@ def test_what_remembers_examples_is_refused_whatever_protects(refused, model, pr
     refused(*DIGITS, f"model._target_={MODULE}.{model}", *overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["model", "data", "partition", "training.optimizer", "strategy.optimizer"])
 @pytest.mark.parametrize("target", ["OfAnotherType", "unannotated", "returns_another_type"])
 def test_a_target_of_another_type_is_refused_before_it_is_called(refused, tmp_path, group, target):
@@ -439,6 +441,7 @@ def test_a_layer_without_per_example_gradients_trains_where_none_are_needed(comm
     assert (outcome.code, outcome.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_accept_weak_delta_lets_a_weak_delta_through(command):
     outcome = command(*DIGITS, "privacy.delta=0.01", "privacy.accept_weak_delta=true", "rounds=1")
     assert (outcome.code, outcome.err) == (0, "")

@@ -343,6 +343,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", REFUSED)
 def test_rules_that_make_no_sense_are_refused(rules, tmp_path):
     ended = here("run", *EIGHT, *KINDS["central"], f"privacy.client_budgets={rules}", f"output_dir={tmp_path}")

@@ -94,6 +94,7 @@ def test_all_groups_are_known():
     assert {path.name for path in conf_dir().iterdir() if path.is_dir()} == set(GROUPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_file_composes_and_survives_being_written(group, name, tmp_path):
     config = composed(group, name)
@@ -117,6 +118,7 @@ def test_every_data_choice_loads(name, files):
     assert (data.users is not None) == (name in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in choices("partition") if name != "pooled"])
 def test_every_partition_divides_data(name, files):
     some = ["partition.num_clients=5", "partition.min_examples=1"]
@@ -131,6 +133,7 @@ def test_a_pooled_partition_is_one_client():
     assert (data.num_clients, data.client_sizes.tolist()) == (1, [len(data.train)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_gives_logits(name):
     config = compose([*SMALL, f"model={name}"], config_dir=None)

@@ -107,6 +107,7 @@ def test_every_preset_composes_under_its_own_name(name):
     assert config.name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), [(g, c) for g in GROUPS if g != "experiment" for c in CHOICES[g]])
 def test_every_choice_composes_with_the_default_experiment(group, choice):
     assert composed(f"{group}={choice}").rounds >= 1
@@ -154,6 +155,7 @@ def test_a_preset_may_carry_keys_that_another_mechanism_has_no_use_for():
     assert (config.privacy.max_grad_norm, config.privacy.clipping_norm) == (None, 1.0)
 
 
+@pytest.mark.slow
 def test_epsilon_inf_and_secret_noise_are_values():
     assert composed("privacy.epsilon=inf").privacy.epsilon == math.inf
     assert composed("seeds.noise=secret").seeds.noise == "secret"
@@ -298,6 +300,7 @@ def test_a_value_that_cannot_be_run_is_refused_with_the_key(default, key, value,
     assert told in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

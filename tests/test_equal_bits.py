@@ -56,6 +56,7 @@ def _model(folder: Path) -> str:
     return sha256(folder / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mechanism", ["example", "central", *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "fedadam"))]
 )

@@ -59,6 +59,7 @@ def server_context() -> Context:
     return Context(1, 1, {}, RecordDict(), run_config={})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "nodes"),
     [
@@ -171,6 +172,7 @@ def test_what_an_error_quotes_stays_at_the_node(tmp_path, monkeypatch, caplog):
 # -- one experiment ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [(), STOCK], ids=["fedpriv", "stock"])
 @pytest.mark.parametrize(
     "other", [("privacy.max_grad_norm=1000", "training.batch_size=150"), ("seed=2",)], ids=["clipping", "data"]
@@ -247,6 +249,7 @@ def test_presets_of_the_projects_own_are_found(tmp_path):
     assert only_run(tmp_path / "out").parent.name == "ours"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["elsewhere", "at home"])
 def test_interrupted_elsewhere_it_pays_again_since_nodes_may_be_other_machines(again, tmp_path, monkeypatch):
     given = (*FOUR, "rounds=3", "privacy.epsilon=null", "privacy.noise_multiplier=2", f"output_dir={tmp_path}")

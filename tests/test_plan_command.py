@@ -94,6 +94,7 @@ def test_a_billion_clients_and_100000_rounds_take_seconds_and_little_memory(word
     assert after.ru_maxrss < 1e6  # KiB; the largest child of this process so far
 
 
+@pytest.mark.slow
 def test_a_plan_of_numbers_loads_no_training_library():
     code = (
         "import sys; from fedpriv.cli import main\n"

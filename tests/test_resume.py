@@ -440,6 +440,7 @@ def test_another_package_version_costs_nothing_where_nothing_is_pending(tmp_path
     assert run_json(folder)["packages"]["numpy"] == "99.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("back", "attempts"), [((), [0] * 4 + [1] * 2), ((OTHER_NUMPY,), [0] * 5)], ids=str)
 def test_entries_belong_to_where_they_were_written_not_to_where_the_run_began(back, attempts, tmp_path):
     # Round 4 was released elsewhere, on a checkpoint from here: here its noise must not be used on another update.

@@ -166,6 +166,7 @@ def model(ran) -> dict[str, torch.Tensor]:
 # -- strategies --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy",
     [
@@ -234,6 +235,7 @@ def test_any_strategy_gives_the_same_bits_over_workers_with_privacy(strategy, ru
 # -- stopped and resumed -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_resumed_run_starts_again_pays_nothing_and_gives_the_same_bits(run_digits, tmp_path):
     given = (*STOCK, f"{FLOWER}.FedAdam", "+strategy.flower.eta=0.05", "+strategy.flower.fraction_train=0.5")
     with pytest.raises(InterruptedRunError):
@@ -276,6 +278,7 @@ def test_elsewhere_every_round_is_released_and_paid_again(tmp_path):
     assert fedpriv("verify", folder).code == 0
 
 
+@pytest.mark.slow
 def test_code_of_ones_own_pays_again_since_its_coins_cannot_be_seen(own, run_digits, tmp_path):
     given = ("strategy=flower", "strategy.flower._target_=flower_of_mine.Mine", "privacy.noise_multiplier=2")
     given = (*given, "privacy.epsilon=null")
@@ -291,6 +294,7 @@ AUGMENT = "training.function={_target_: flower_of_mine.augment}"
 NOISY = ("privacy=central", "privacy.epsilon=null", "privacy.noise_multiplier=2")
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own_that_was_released_but_not_checkpointed_is_paid_again(own, run_digits, tmp_path):
     given = (*NOISY, AUGMENT)
     with pytest.raises(InterruptedRunError):
@@ -303,6 +307,7 @@ def test_a_function_of_ones_own_that_was_released_but_not_checkpointed_is_paid_a
     assert any("paid for again" in note for note in again.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pending", [False, True])
 def test_checkpointed_rounds_of_ones_own_function_are_not_paid_again(pending, own, run_digits, tmp_path, monkeypatch):
     given, permit = (*NOISY, AUGMENT), Recorder.permit
@@ -327,6 +332,7 @@ def test_checkpointed_rounds_of_ones_own_function_are_not_paid_again(pending, ow
     assert any("paid for again" in note for note in again.notes) == pending
 
 
+@pytest.mark.slow
 def test_initial_weights_are_data_and_no_code_so_nothing_is_paid_again(run_digits, tmp_path):
     weights = run_digits(NONE).folder / "model.safetensors"
     given = (*NOISY, f"model.init={weights}")
@@ -534,6 +540,7 @@ def python_block(name: str) -> str:
     return block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_of_the_page_runs(line, command, tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text(python_block("theirs.py"))

@@ -95,6 +95,7 @@ def test_an_experiment_can_hold_the_block(odd_table, command, tmp_path):
     assert (outcome.code, outcome.err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -214,6 +214,7 @@ def test_methods_name_library_and_version() -> None:
         assert word in found.method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relation", ["add_or_remove_one", "replace_one"])
 @pytest.mark.parametrize(
     ("rate", "z", "steps", "delta"),
@@ -242,6 +243,7 @@ def test_discretisation_costs_at_most_half_a_thousandth(
     assert found - 1e-6 <= rough < true + 8e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cohort", "z"), [(1, 1.0), (30, 3.0), (400, 8.0)])
 def test_fast_fixed_size_curves_are_never_below_the_librarys(cohort: int, z: float) -> None:
     release = fixed(cohort, 1000, z)
@@ -256,6 +258,7 @@ STEPS = st.integers(1, 200)
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
 
 
+@pytest.mark.slow
 @FEW
 @given(rate=RATES, z=NOISES, steps=STEPS, more=st.floats(1.02, 1.5))
 def test_epsilon_falls_with_noise_and_grows_with_rate_and_count(rate: float, z: float, steps: int, more: float) -> None:
@@ -266,6 +269,7 @@ def test_epsilon_falls_with_noise_and_grows_with_rate_and_count(rate: float, z: 
     assert value({poisson(rate, z): math.ceil(steps * more)}) >= here - tolerance
 
 
+@pytest.mark.slow
 @FEW
 @given(rate=RATES, z=NOISES, steps=STEPS, delta=st.sampled_from([1e-3, 1e-5, 1e-8]))
 def test_bounds_are_in_order(rate: float, z: float, steps: int, delta: float) -> None:
@@ -294,6 +298,7 @@ def test_fixed_size_is_never_below_poisson_of_the_same_numbers(cohort: int, z: f
         ) * (1 - 1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), accountant=st.sampled_from(["pld", "rdp"]))
 def test_the_maximum_is_the_brute_force_one(seed: int, accountant: Accountant) -> None:

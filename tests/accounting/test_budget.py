@@ -64,6 +64,7 @@ def spent(entries: Sequence[ReleaseEntry], *, cap: float = math.inf) -> float:
     return EpsilonMeter(accounting=ACCOUNTING, cap=cap, spent=entries).upper_bound()
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6), kinds=st.integers(1, 150))
 def test_a_running_epsilon_is_never_below_the_accountants(seed: int, kinds: int) -> None:
@@ -121,6 +122,7 @@ def full_batches(noise: np.ndarray, steps: np.ndarray) -> list[Composition]:
     ]
 
 
+@pytest.mark.slow
 def test_the_largest_of_hundreds_is_found_exactly() -> None:
     rng = np.random.default_rng(4)
     many = full_batches(rng.uniform(1, 9, 260), rng.integers(1, 99, 260))
@@ -150,6 +152,7 @@ def test_where_the_largest_is_not_found_a_bound_close_above_it_is_the_answer() -
     assert largest(many)[0] == bound, "plan, run and verify agree to the last digit"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_noise_that_was_calibrated_in_bins_stays_within_its_target_all_the_same() -> None:
     steps = np.random.default_rng(6).integers(10, 1000, 120)

@@ -57,6 +57,7 @@ def test_the_noise_meets_the_target_and_a_percent_less_does_not(
     assert z == round(z, 6)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     target=st.floats(0.05, 20.0),

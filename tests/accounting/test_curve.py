@@ -68,6 +68,7 @@ def test_without_sampling_the_curve_is_the_analytic_gaussian_with_its_mu(relatio
         assert exact * (1 - 1e-10) <= delta <= exact * (1 + 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accountant", ["pld", "prv", "rdp"])
 @pytest.mark.parametrize(("rate", "z", "steps"), [(0.03547, 1.2, 100), (0.2, 0.8, 15)])
 def test_a_poisson_curve_is_never_below_the_exact_one(rate, z, steps, accountant):
@@ -97,6 +98,7 @@ def test_other_samplings_are_bounded_as_well(kind):
     assert all(stated >= 0.99 * least for stated, least in exact_points(curve, poisson_replaced(0.1, 3.0), 40))
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     rate=st.floats(1e-3, 1.0),

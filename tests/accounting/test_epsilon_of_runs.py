@@ -181,6 +181,7 @@ def test_client_level_epsilon_is_the_second_librarys(run_digits, overrides, seco
     assert stated["unit"] == "client"
 
 
+@pytest.mark.slow
 def test_cohorts_of_fixed_size_cost_more_than_poisson_ones(run_digits):
     """Lebeda et al. 2024: never accounted as Poisson."""
     noise = ("privacy.epsilon=null", "privacy.noise_multiplier=1.5")
@@ -205,6 +206,7 @@ def test_a_clients_own_participations_are_what_it_pays_for(run_digits):
         assert pld({(noise, rate): steps}, ran.record.guarantee["delta"]) <= 8 + 2e-3
 
 
+@pytest.mark.slow
 def test_shared_calibration_gives_everybody_the_worst_clients_noise(run_digits):
     own = histories(ledger(run_digits(*UNEQUAL).folder))
     shared = histories(ledger(run_digits(*UNEQUAL, "privacy.calibration=shared").folder))

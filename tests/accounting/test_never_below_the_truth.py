@@ -67,6 +67,7 @@ def pairs_of(release: SampledGaussian, relation: Relation) -> list[Pair]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accountant", get_args(Accountant))
 @pytest.mark.parametrize("relation", get_args(Relation))
 @pytest.mark.parametrize("sampling", get_args(Sampling))
@@ -281,6 +282,7 @@ def experiment_above_the_truth_or_refused(given: dict[str, str]) -> None:
     assert can_be_mended(message, given, refusal), f"{message} ({given})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relation", get_args(Relation))
 @pytest.mark.parametrize("sampling", get_args(CohortKind))
 def test_client_level_experiments_of_every_sampling(sampling: str, relation: str) -> None:

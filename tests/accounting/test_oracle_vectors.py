@@ -58,12 +58,14 @@ def is_tight(found: float, releases: Releases, delta: float) -> bool:
 # -- the oracles themselves --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_inversion_integral_is_the_closed_form_without_sampling() -> None:
     for shift, std, times, delta in ((1.0, 5.0, 20, 1e-3), (2.0, 4.8448, 10, 1e-5), (1.0, 0.5, 30, 1e-6)):
         closed = get_epsilon_gaussian(std / shift / np.sqrt(times), delta)
         assert exact_epsilon([(gaussian(shift, std), times)], delta) == pytest.approx(closed, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "z", "at"), [(0.3, 0.8, 4.0), (0.6, 1.5, 1.0)])
 def test_the_inversion_integral_is_the_double_integral(rate: float, z: float, at: float) -> None:
     exact = delta_of_two(rate, z, mpmath.mpf(at), case="replace")
@@ -81,6 +83,7 @@ def test_one_release_is_the_integral_of_the_definition(case: str) -> None:
     assert float(delta_of_one(0.2, 0.9, mpmath.mpf(at), case=case)) == pytest.approx(masses.sum(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_lower_bounds_lie_just_below_the_exact_value() -> None:
     for pair, times, delta in (
         (poisson(0.004, 1.3), 3750, 1e-5),
@@ -158,6 +161,7 @@ def test_every_accountant_of_a_mixed_composition() -> None:
         assert exact <= value(composition, 1e-5, accountant=accountant) <= 1.15 * exact
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     rate=st.floats(5e-3, 0.9),
@@ -230,6 +234,7 @@ def test_renyi_curves_at_whole_orders_are_the_binomial_sum(rate: float, z: float
             assert found[float(order)] >= exact * (1 - 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relation", ["add_or_remove_one", "replace_one"])
 @pytest.mark.parametrize(
     ("rate", "z", "order"), [(0.01, 0.5, 3.0), (0.2, 1.5, 8.0), (1e-4, 0.8, 64.0), (0.05, 0.4, 1.5), (0.9, 0.4, 1.1)]

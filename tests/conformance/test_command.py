@@ -30,6 +30,7 @@ def broken(streams):
 '''
 
 
+@pytest.mark.slow
 def test_rows_as_json_and_nothing_else(command):
     outcome = command("conformance", CENTRAL, "--json", "noise_multiplier=1", "clipping_norm=0.7", *SMALL)
     rows = json.loads(outcome.out)
@@ -47,6 +48,7 @@ def test_a_table_for_people(command):
     assert "hold" in outcome.out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_failure_ends_with_1_and_prints_of_the_target_stay_out_of_the_json(command, tmp_path):
     (tmp_path / "own_mechanism.py").write_text(WITHOUT_NOISE)
     outcome = command("conformance", "own_mechanism:silent", "--json", "claim.population=30", "claim.cohort=6")

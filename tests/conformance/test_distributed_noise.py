@@ -47,6 +47,7 @@ def test_what_is_right_holds():
         assert rows[name].verdict == "holds"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("property_", ["noise_std", "dropouts", "nan_update"])
 def test_what_is_right_holds_in_short(property_):
     found = kit.measure_property(property_, subject())

@@ -60,6 +60,7 @@ def test_a_right_mechanism_holds():
     assert measure_subject(Toy()).failed == []
 
 
+@pytest.mark.slow
 def test_a_right_adaptive_mechanism_holds():
     verdicts = measure_subject(Toy(adaptive=True))
     assert verdicts.failed == []

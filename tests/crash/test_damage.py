@@ -154,6 +154,7 @@ def test_what_is_no_run_is_told(command, tmp_path):
         assert str(place) in ended.message
 
 
+@pytest.mark.slow
 def test_resuming_a_completed_run_changes_nothing(done):
     before = snapshot(done)
     ended = plain_fedpriv("resume", done)
@@ -162,6 +163,7 @@ def test_resuming_a_completed_run_changes_nothing(done):
     assert snapshot(done) == before
 
 
+@pytest.mark.slow
 def test_a_run_has_one_owner(tmp_path, done):
     run = (*SMALL, f"output_dir={tmp_path}")
     owner = Process("run", *run, deeds=[("slow_rounds", 2.0)])
@@ -254,6 +256,7 @@ FULL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disk", FULL, ids=str)
 def test_a_full_disk_is_one_message_and_can_be_resumed(disk, tmp_path, done):
     run = (*SMALL, f"output_dir={tmp_path}")

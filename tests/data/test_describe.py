@@ -53,6 +53,7 @@ def test_long_tables_are_cut_and_say_so():
     assert len(text.splitlines()) < 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clients", "classes"), [(3, 3), (60, 15), (61, 3), (2000, 40)])
 def test_the_picture_is_a_png_and_the_same_each_time(tmp_path, clients, classes):
     data = make_data(clients, num_classes=classes)

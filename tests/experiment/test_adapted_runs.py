@@ -101,6 +101,7 @@ def test_what_the_file_lacks_is_told(run_digits, pretrained, tmp_path, silent_re
     assert told == ["model.init lacks output.weight, output.bias: these start at random"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -19,6 +19,7 @@ def planned(*overrides: str) -> dict[str, Any]:
 CENTRAL = ("privacy=central", "privacy.epsilon=3", "rounds=4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

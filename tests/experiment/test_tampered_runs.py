@@ -36,6 +36,7 @@ def experiment(*overrides):
     return Experiment.assemble(compose([*DIGITS, *overrides], config_dir=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     [PLAIN, STOCK, ("rounds=2",), ("rounds=2", "privacy=central", "privacy.epsilon=8")],

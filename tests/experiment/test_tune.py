@@ -115,6 +115,7 @@ def test_a_choice_is_the_tuning_that_a_run_with_its_overrides_has():
 # -- the scratch -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

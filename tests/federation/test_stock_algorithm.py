@@ -393,6 +393,7 @@ def _asking(change):
     return Asking(fraction_evaluate=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -425,6 +426,7 @@ def test_a_message_is_of_the_client_round_and_noise_that_the_ledger_names():
 SAY = "fedpriv.settings"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["train", "evaluate"])
 @pytest.mark.parametrize(
     ("record", "said", "message"),

@@ -163,6 +163,7 @@ for number in range(1, 1_000_000):
 """
 
 
+@pytest.mark.slow
 def test_killed_writers_leave_the_last_whole_checkpoint(tmp_path: Path) -> None:
     for pause in (0.0, 0.013, 0.029):
         with subprocess.Popen(

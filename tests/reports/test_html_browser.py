@@ -71,6 +71,7 @@ def test_every_figure_has_marks_and_nothing_is_wider_than_the_screen(opened, vie
     assert tab.evaluate("document.documentElement.dataset.theme") == scheme
 
 
+@pytest.mark.slow
 def test_no_two_labels_of_the_axis_of_epsilon_lie_on_each_other_on_a_phone(opened):
     boxes = opened(PHONE).evaluate(
         "[...document.querySelectorAll('#figure_privacy_utility_1 svg .role-axis-label text')]"

@@ -54,6 +54,7 @@ def page(sweep, tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_the_table_has_the_mean_over_seeds_of_every_difference(sweep):
     (panel,) = panels(sweep.runs)
     table = group_table(panel)
@@ -99,6 +100,7 @@ def test_of_many_groups_those_that_settings_differ_in_are_drawn(run_digits, tmp_
         fedpriv.report.figure("group_gaps", runs)
 
 
+@pytest.mark.slow
 def test_the_section_is_drawn_in_chromium(page, tmp_path):
     program = shutil.which("chromium")
     if program is None:

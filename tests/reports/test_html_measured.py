@@ -59,6 +59,7 @@ def audited(tmp_path_factory):
     return find_runs([folder])
 
 
+@pytest.mark.slow
 def test_the_table_has_what_each_attack_got_at_each_setting(attacked):
     (panel,) = panels(attacked.runs)
     table = measured_table(panel)
@@ -145,6 +146,7 @@ def test_runs_that_nobody_attacked_say_so(run_digits, tmp_path):
     assert "figure_attack" not in re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)[1]
 
 
+@pytest.mark.slow
 def test_the_section_is_drawn_in_chromium(attacked, tmp_path):
     program = shutil.which("chromium")
     if program is None:

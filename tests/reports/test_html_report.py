@@ -38,6 +38,7 @@ def test_the_command_leaves_one_file_beside_which_nothing_is_needed(command, dig
     assert "6 runs: mine/report.html" in told.out
 
 
+@pytest.mark.slow
 def test_tables_and_figures_are_files_where_asked_for(command, digits_sweep, tmp_path, sweep):
     told = command("report", str(digits_sweep / "sweep"), "-o", "r.html", "--tables=tables", "--figures=figures")
     assert told.code == 0

@@ -19,6 +19,7 @@ def copied(swept, tmp_path):
     return {folder.name: folder for folder in folders if (folder / "run.json").exists()}
 
 
+@pytest.mark.slow
 def test_every_run_below_a_folder_is_found_once(swept):
     runs = find_runs([swept, swept / "sweep"])
     assert (len(runs), runs.others) == (8, ())

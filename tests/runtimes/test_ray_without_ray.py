@@ -209,6 +209,7 @@ def test_what_cannot_be_started_is_told_by_its_last_words():
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_all_that_was_started_ends_with_a_process_that_is_killed():
     here = Path(__file__).parent
     code = (

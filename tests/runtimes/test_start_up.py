@@ -22,6 +22,7 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.rpartition("loaded ")[2].split())
 
 
+@pytest.mark.slow
 def test_a_worker_imports_neither_accountants_nor_opacus():
     found = loaded(f"import {workers.IMPORTED_AHEAD[0]}")
     assert "torch" in found

@@ -130,6 +130,7 @@ def test_data_are_shared_and_forgotten_with_the_run():
     until(lambda: not any("(deleted)" in maps(process) for process in pids))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [{"workers": 3}, {"modules": {"mine": "edited"}}], ids=["more", "an edited module"])
 def test_other_workers_where_these_do_not_suit(wanted):
     first, _ = run(pid, modules={"mine": "as it was"})
@@ -220,6 +221,7 @@ def main(build):
 ELSEWHERE = "partial(test_workers.build, test_workers.pid)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "told"),
     [

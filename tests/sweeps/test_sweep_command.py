@@ -37,6 +37,7 @@ def test_a_sweep_runs_every_combination_as_single_runs_are(command, tmp_path, si
     assert not list(tmp_path.glob("outputs/.*")), "nothing is left beside the runs"
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped_and_new_values_extend(command, tmp_path):
     assert command("sweep", *TINY, NOISES).code == 0
     before = records(tmp_path)
@@ -85,6 +86,7 @@ def test_a_typo_in_one_value_starts_nothing(typo, command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_failed_job_stops_no_other_and_is_listed(command, tmp_path):
     ended = command("sweep", *TINY, "privacy.noise_multiplier=1", "model=logistic,lenet", "seed=0,1")
     assert ended.code == 1
@@ -133,6 +135,7 @@ def test_a_run_of_other_code_is_told(command, tmp_path):
     assert "trained by other code (revision was other" in ended.out
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_come_back_to(command, tmp_path):
     first = compose([*TINY, "privacy.noise_multiplier=1"], config_dir=None)
     from fedpriv.experiment.assembly import Experiment

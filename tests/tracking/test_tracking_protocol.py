@@ -151,6 +151,7 @@ def test_trackers_change_neither_run_id_nor_bits(run_digits, tmp_path):
     assert tracked.reporter.notes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", ["started", "round_done", "finished"])
 @pytest.mark.parametrize("how", ["raise", "exit"])
 def test_a_tracker_that_fails_leaves_one_note_and_the_run_ends_well(run_digits, tmp_path, hook, how):

@@ -111,6 +111,7 @@ def test_repeated_labels_are_counted(digits, network, observe):
 # -- negative controls -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
     [AnalyticInversion(**ONE), *(GradientInversion(method=m, **ONE, **SEARCH) for m in ("dlg", "idlg", "cosine"))],

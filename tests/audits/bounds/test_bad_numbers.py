@@ -83,6 +83,7 @@ def test_cosines_of_a_model_that_diverged(odd):
         one_shot_estimate(np.append(np.full(20, 0.1), odd), dimension=100, delta=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mean", "std"),
     [(1.0, 1.0), (-2.0, 1.0), (0.0, 1.0), (1.0, 0.5), (1.0, 2.0), (0.0, 0.3), (0.0, 3.0), (1.0, 1 + 1e-9)],

@@ -51,6 +51,7 @@ def replayed(ran) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([update.numpy() for update in seen.updates.values()]), sent.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["none", "central"])
 def test_a_simulated_client_with_a_real_ones_data_sends_what_it_sent(run_digits, tmp_path, privacy):
     """With all its data in one batch no coin is left but rounding to a grid; notes are float32."""
@@ -61,6 +62,7 @@ def test_a_simulated_client_with_a_real_ones_data_sends_what_it_sent(run_digits,
     assert np.abs(real).max() > (1e-3 if privacy == "none" else 100)
 
 
+@pytest.mark.slow
 def test_the_noise_of_simulated_clients_is_as_large_and_another(run_digits, tmp_path):
     own = ("privacy=local_gaussian", "privacy.epsilon=8", "training.batch_size=1000", "rounds=1")
     ran = run_digits(*own, *SKEWED, *ATTACKED, "attack.property_inference.shadows=40", output_dir=tmp_path)

@@ -162,6 +162,7 @@ def test_several_workers_see_the_same(run_digits, tmp_path):
     assert np.isfinite(one.record.extra["attacks"]["loss_drop"]["auc"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", [pytest.param("none", marks=pytest.mark.slow), "central_adaptive"])
 def test_notes_are_of_those_who_answered_and_add_up(run_digits, tmp_path, privacy):
     own = ["rounds=2", f"privacy={privacy}", "federation.dropout=0.5", "attack=update_cosine", *FEW[:1]]

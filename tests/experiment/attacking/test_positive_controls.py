@@ -13,6 +13,7 @@ def silent(_: str) -> None:
     return
 
 
+@pytest.mark.slow
 def test_a_client_of_the_population_is_told_from_one_that_never_took_part(run_digits, tmp_path):
     ran = run_digits(
         "privacy=none",
@@ -30,6 +31,7 @@ def test_a_client_of_the_population_is_told_from_one_that_never_took_part(run_di
         assert found["auc_interval"][0] > 0.7, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sees", ["updates", pytest.param("global_models", marks=pytest.mark.slow)])
 def test_examples_are_found_in_what_their_clients_send(run_digits, tmp_path, sees):
     ran = run_digits(

@@ -47,6 +47,7 @@ def test_the_run_is_the_same_without_the_attacks(attacked, run_digits, tmp_path)
     assert "attacks" not in plain.record.extra
 
 
+@pytest.mark.slow
 def test_the_same_afterwards_by_command(attacked, run_digits, command, tmp_path):
     plain = run_digits(*PLAIN, output_dir=tmp_path)
     told = command("attack", str(plain.folder), ATTACKS, *QUICK, "--json")
@@ -82,6 +83,7 @@ def test_noise_of_the_clients_own_hides_them(run_digits, tmp_path, privacy):
     assert told["success_interval"][0] < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["initial", "final"])
 def test_a_trusted_server_reads_what_clipping_alone_does_not_hide(run_digits, tmp_path, model):
     own = ("privacy=central", "privacy.epsilon=8", "model=mlp", "rounds=1", "attack=[analytic_inversion]")

@@ -37,6 +37,7 @@ def audited(run_digits):
     return run_digits(*GRADIENT)
 
 
+@pytest.mark.slow
 def test_the_run_says_what_its_canaries_show(audited):
     told = audited.record.to_json()["audit"]
     assert (told["kind"], told["canaries"], told["guesses"], told["confidence"]) == ("gradient", 200, 50, 0.95)
@@ -47,6 +48,7 @@ def test_the_run_says_what_its_canaries_show(audited):
     assert verify(audited.folder).holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audit", ["example_canaries", "gradient_canaries"])
 def test_sizes_noise_and_ledger_are_those_of_the_run_without(audit, run_digits):
     """Whatever the coins say: an excluded canary is an example whose gradient is zero, and no example less."""

@@ -45,6 +45,7 @@ def budget_of(run):
     return f"epsilon {round(run.epsilon)}" if run.epsilon else "no privacy"
 
 
+@pytest.mark.slow
 def test_all_figures_share_one_axis_of_epsilon(by_sex):
     every = [axis for name in NAMES for axis in axes(name, by_sex)]
     assert len(NAMES) == 6

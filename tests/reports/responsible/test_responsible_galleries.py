@@ -48,6 +48,7 @@ def with_gallery(runs, change):
     return runs
 
 
+@pytest.mark.slow
 def test_no_image_is_shown_unless_asked_for_and_the_page_says_so(attacked, tmp_path):
     write(attacked, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()

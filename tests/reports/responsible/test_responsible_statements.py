@@ -49,6 +49,7 @@ def test_runs_of_which_only_accuracy_is_known_have_no_panel(run_digits, tmp_path
     assert section(panel, with_galleries=True) is None
 
 
+@pytest.mark.slow
 def test_of_two_series_the_one_that_was_attacked_is_followed_and_the_other_is_never_mixed_in(run_digits, tmp_path):
     same = ("model=mlp", "rounds=1", "evaluation.clients=false", "split.client_holdout=0.5", "privacy.epsilon=8")
     run_digits(*same, "training.lr=0.1", output_dir=tmp_path)
@@ -58,6 +59,7 @@ def test_of_two_series_the_one_that_was_attacked_is_followed_and_the_other_is_ne
     assert [one.config["training"]["lr"] for one in found.runs] == [0.3]
 
 
+@pytest.mark.slow
 def test_two_mechanisms_are_never_one_course(run_digits, tmp_path):
     same = ("model=mlp", "rounds=1", "split.client_holdout=0.5", "privacy.accept_weak_delta=true", "privacy.epsilon=8")
     run_digits(*same, "privacy=central", "attack=loss_threshold", output_dir=tmp_path)

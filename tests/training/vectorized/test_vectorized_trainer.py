@@ -158,6 +158,7 @@ def test_updates_are_those_of_the_other_engine(federation, engine, private, stac
     same(expected, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "private"), PAIRS, ids=["plain", "private"])
 @pytest.mark.parametrize("mu", [0.0, 0.5])
 @pytest.mark.parametrize("rule", [PlainRule(), FedNovaRule(), ScaffoldRule(lr=LR)])
