@@ -22,6 +22,17 @@ def test_a_finished_run_is_attacked_and_shows_it(command, run_folder):
     assert command("verify", str(run_folder)).code == 0
 
 
+def test_compare_tells_what_attacks_got(command, run_folder, tmp_path):
+    unattacked = shutil.copytree(run_folder, tmp_path / "unattacked")
+    assert "attacks.loss_threshold" not in command("compare", str(run_folder), str(unattacked)).out
+    command("attack", str(run_folder), "attack=loss_threshold")
+    auc = json.loads((run_folder / "run.json").read_text())["attacks"]["loss_threshold"]["auc"]
+    told = command("compare", str(run_folder), str(unattacked))
+    assert told.code == 0
+    (line,) = (line.split() for line in told.out.splitlines() if "attacks.loss_threshold.auc" in line)
+    assert line == ["attacks.loss_threshold.auc", f"{auc:.4f}", "-"]
+
+
 def test_json_is_one_object_of_all_attacks(command, run_folder):
     command("attack", str(run_folder), "attack=loss_threshold")
     asked = ("attack=rmia", "attack.rmia.shadows=4", "attack.rmia.offline_a=0.3", "workers=1")
