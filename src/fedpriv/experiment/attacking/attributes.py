@@ -12,7 +12,7 @@ from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking.requirements import require_group
 from fedpriv.experiment.attacking.scene import Scene
-from fedpriv.experiment.attacking.simulated import Simulated, SimulatedClients
+from fedpriv.experiment.attacking.simulated import Simulated, SimulatedClients, adversarys_rows
 
 _FEWEST = 10  # shadows of either kind
 
@@ -38,10 +38,8 @@ class Attribute:
 
     @cached_property
     def pool(self) -> np.ndarray:
-        """What the adversary has: the server's test examples, and those of clients that are never trained."""
-        data = self.experiment.data
-        theirs = [data.clients[client] for client in data.held_out_clients.tolist()]
-        return np.concatenate([len(data.train) + np.arange(len(data.test)), *theirs])
+        """Rows that the adversary has."""
+        return adversarys_rows(self.experiment.data)
 
     def asked(self, rng: np.random.Generator) -> list[Simulated]:
         """Records of the population's clients at random, each with the client that holds it."""

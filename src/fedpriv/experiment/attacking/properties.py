@@ -16,7 +16,7 @@ from fedpriv.errors import ConfigError
 from fedpriv.experiment.assembly import Experiment
 from fedpriv.experiment.attacking.requirements import require_group
 from fedpriv.experiment.attacking.shadows import Tell
-from fedpriv.experiment.attacking.simulated import Simulated, SimulatedClients
+from fedpriv.experiment.attacking.simulated import Simulated, SimulatedClients, adversarys_rows
 from fedpriv.streams import Streams
 
 
@@ -55,10 +55,8 @@ class Property:
 
     @cached_property
     def pool(self) -> np.ndarray:
-        """What the adversary has: the server's test examples, and those of clients that are never trained."""
-        data = self.experiment.data
-        theirs = [data.clients[client] for client in data.held_out_clients.tolist()]
-        return np.concatenate([len(data.train) + np.arange(len(data.test)), *theirs])
+        """Rows that the adversary has."""
+        return adversarys_rows(self.experiment.data)
 
     def shadows(self, rng: np.random.Generator) -> tuple[list[Simulated], np.ndarray]:
         """Shadow clients and whether they have the property: every other one has.

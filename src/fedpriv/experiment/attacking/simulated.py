@@ -29,6 +29,15 @@ class Simulated:
     rows: np.ndarray
 
 
+def adversarys_rows(data: FederatedData) -> np.ndarray:
+    """The server's test examples, and those of clients that are never trained.
+
+    Rows are of all examples, training examples first, then the server's.
+    """
+    theirs = [data.clients[client] for client in data.held_out_clients.tolist()]
+    return np.concatenate([len(data.train) + np.arange(len(data.test)), *theirs])
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimulatedClients:
     """Trained by the run's trainer, clipped and noised by its mechanism's client half, with coins of their own.
