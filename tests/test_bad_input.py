@@ -312,6 +312,7 @@ def test_a_target_of_another_type_is_refused_before_it_is_called(refused, tmp_pa
     assert not (tmp_path / "called").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -365,6 +366,7 @@ def test_arrays_that_cannot_be_trained_on(refused, overrides, told):
     assert told in refused(*ARRAYS, *overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
@@ -425,6 +427,7 @@ def test_a_command_that_there_is_not(command, arguments, told):
 # -- what mends it -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["BatchNorm", "Lstm"])
 def test_fix_model_mends_unsupported_layers_and_then_it_trains(command, files, tmp_path, model):
     shutil.copy(files / f"{MODULE}.py", tmp_path)

@@ -112,6 +112,7 @@ def test_run_help_explains_every_choice_and_gives_examples(command, monkeypatch)
     assert max(map(len, outcome.out.splitlines())) <= 120
 
 
+@pytest.mark.slow
 def test_the_examples_of_run_help_compose(command):
     from fedpriv.config import compose
 

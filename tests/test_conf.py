@@ -146,6 +146,7 @@ def test_every_model_gives_logits(name):
     assert model(x).shape == ((2, 10) if tokens is None else (2, 80, 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), [f for f in FILES if f[0] in ("training", "strategy")])
 def test_every_optimizer_makes_a_step(group, name):
     config = compose([*SMALL, f"{group}={name}"], config_dir=None)
@@ -217,6 +218,7 @@ def test_a_folder_of_ones_own_adds_presets_and_groups(tmp_path):
     assert config.data[TARGET] == "fedpriv.data.sources.digits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -100,6 +100,7 @@ def test_the_groups_and_choices_of_the_contract_are_there():
     assert set(CHOICES["runtime"]) >= {"inprocess"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOICES["experiment"])
 def test_every_preset_composes_under_its_own_name(name):
     root = ["data.root=somewhere"] if name == "mnist_writers_client_dp" else []
@@ -316,6 +317,7 @@ def test_keys_that_contradict_each_other_are_refused(overrides, told):
     assert told in refusal(*overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "told"),
     [

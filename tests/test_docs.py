@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def commands(program: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
 
 
+@cache
 def schema_keys() -> set[str]:
     def flat(value: dict, prefix: str) -> set[str]:
         found = set()
@@ -47,6 +49,7 @@ def schema_keys() -> set[str]:
     return flat(asdict(Config()), "")
 
 
+@cache
 def file_keys() -> set[str]:
     """Keys that only files of conf/ bring, such as data.path; and those below them."""
 

@@ -96,6 +96,7 @@ def test_a_node_for_every_client_gives_the_same_bits(mechanism, once):
     assert _model(once(*small, "clients_per_node=1")) == _model(once(*small))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mechanism", ["none", "example"])
 def test_other_evaluations_leave_the_weights_alone(mechanism, once):
     usual = once(*MECHANISMS[mechanism])

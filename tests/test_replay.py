@@ -134,6 +134,7 @@ def interrupted(silent_reporter, tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_after_an_interruption_comes_out_the_same(interrupted, again, silent_reporter):
     folder = interrupted(*EXAMPLE)
     resume(folder, reporter=silent_reporter)

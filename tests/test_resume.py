@@ -571,6 +571,7 @@ def test_a_forced_run_can_be_killed_and_resumed(place, tmp_path, undisturbed):
     assert here("verify", folder).code == 0
 
 
+@pytest.mark.slow
 def test_forced_in_another_environment_all_is_released_and_paid_again(tmp_path, undisturbed):
     run = (*SMALL, f"output_dir={tmp_path}")
     assert fedpriv("run", *run).code == 0

@@ -192,6 +192,7 @@ def test_a_stock_strategy_learns(strategy, run_digits):
     assert rounds["diagnostic_train_loss"][0] > rounds["diagnostic_train_loss"][-1] > 0
 
 
+@pytest.mark.slow
 def test_flowers_fedavg_is_fedprivs_up_to_rounding(run_digits):
     stock, own = run_digits(*STOCK, NONE), run_digits(NONE, "clients_per_node=1")
     assert set(model(stock)) == set(model(own))
@@ -344,6 +345,7 @@ def test_initial_weights_are_data_and_no_code_so_nothing_is_paid_again(run_digit
     assert Result.of(ran.folder).model == Result.of(run_digits(*given).folder).model
 
 
+@pytest.mark.slow
 def test_global_coins_that_a_function_takes_are_the_clients_own(own, run_digits, tmp_path):
     models = []
     for i, more in enumerate([(), (), ("seeds.sampling=4",)]):
@@ -386,6 +388,7 @@ def test_a_completed_run_is_left_alone(run_digits, tmp_path):
 # -- mods, ClientApps, functions ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_flowers_mods_wrap_training(run_digits):
     plain, clipped = run_digits(*STOCK, NONE), run_digits(*STOCK, NONE, f"strategy.mods=[{DP_MOD}]")
     assert clipped.record.guarantee is None
@@ -419,6 +422,7 @@ def test_somebody_elses_client_app_answers(own, run_digits, tmp_path):
     assert Experiment.assemble(config).run_id() != first.folder.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", [(NONE,), ("privacy=central", "privacy.epsilon=100")], ids=["none", "central"])
 def test_an_existing_train_function_trains(privacy, own, run_digits, tmp_path):
     function = "training.function={_target_: flower_of_mine.train, epochs: 2}"

@@ -36,6 +36,7 @@ def found(monkeypatch):
     return let
 
 
+@pytest.mark.slow
 def test_stdout_holds_only_the_object_and_nothing_is_written(command, tmp_path):
     shown = command("tune", "--json", "experiment=digits_smoke", "--seconds=12", "partition.num_clients=40")
     assert (shown.code, shown.err) == (0, "")
@@ -66,6 +67,7 @@ def test_where_nothing_is_faster_it_says_so_and_writes_nothing(command, found, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("json_too", [[], ["--json"]])
 def test_the_better_one_is_written_as_an_experiment(command, found, tmp_path, json_too):
     found(BETTER)

@@ -92,6 +92,7 @@ def test_replace_one_under_poisson_doubles_the_sensitivity() -> None:
     assert value(composition, relation="replace_one") > 1.7 * value(composition)
 
 
+@pytest.mark.slow
 def test_mixed_sampling_composes() -> None:
     # one release to all and many Poisson ones, against dp-accounting on a fine grid
     composition = {everybody(6.0): 3, poisson(0.1, 1.5): 50}

@@ -88,6 +88,7 @@ def test_under_replace_one_the_curve_is_that_of_twice_the_sensitivity():
         assert exact * (1 - 1e-8) <= stated <= 1.1 * exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fixed_size", "capped_poisson"])
 def test_other_samplings_are_bounded_as_well(kind):
     """Nothing below what a Poisson coin of the same rate costs under the same relation: both dominate it."""

@@ -179,6 +179,7 @@ def test_pld_of_any_composition(rate: float, z: float, times: int, delta: float,
 # -- PLD beside RDP -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8])
 @pytest.mark.parametrize("times", [1, 100, 10_000])
 @pytest.mark.parametrize("z", [0.6, 1.5, 8.0])
@@ -223,6 +224,7 @@ def test_where_delta_is_below_the_error_of_convolution_the_bound_is_a_little_mor
 # -- RDP -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "z"), [(1e-4, 0.6), (0.01, 1.0), (0.3, 2.0), (0.9, 0.4)])
 def test_renyi_curves_at_whole_orders_are_the_binomial_sum(rate: float, z: float) -> None:
     release = sampled(rate, z)

@@ -56,6 +56,7 @@ def told(fault):
     return ", ".join(f"{key}={value}" for key, value in fault.items() if key != "law_of_cohorts")
 
 
+@pytest.mark.slow
 def test_a_right_mechanism_holds():
     assert measure_subject(Toy()).failed == []
 

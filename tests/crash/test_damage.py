@@ -105,6 +105,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_other_damage_is_one_message_and_changes_nothing(damage, killed_copy):
     damage(killed_copy)

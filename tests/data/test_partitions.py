@@ -288,6 +288,7 @@ def flower(kind, /, *, users=None, num_clients=5, seed=0, target=LIBRARY, **own)
     )
 
 
+@pytest.mark.slow
 def test_flowers_pathological_partitioner_gives_few_labels_by_our_seed():
     own = {"partition_by": "label", "num_classes_per_partition": 2, "class_assignment_mode": "first-deterministic"}
     assignment = flower("PathologicalPartitioner", num_clients=10, **own)

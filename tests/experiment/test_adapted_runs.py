@@ -30,11 +30,13 @@ def experiment(*overrides):
     return Experiment.assemble(compose(["experiment=digits_smoke", *overrides], config_dir=None))
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_file(pretrained):
     model = experiment(*MLP, f"model.init={pretrained}").new_model()
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in load_file(pretrained).items())
 
 
+@pytest.mark.slow
 def test_only_what_is_trainable_travels_and_moves(run_digits, pretrained):
     ran = run_digits(*MLP, f"model.init={pretrained}", "model.trainable=['output.*']")
     before, after = load_file(pretrained), load_file(ran.folder / "model.safetensors")
@@ -44,6 +46,7 @@ def test_only_what_is_trainable_travels_and_moves(run_digits, pretrained):
     assert built.layout(built.new_model()).names == ("output.weight", "output.bias")
 
 
+@pytest.mark.slow
 def test_lora_trains_the_adapters_alone(run_digits, pretrained):
     lora = (*MLP, f"model.init={pretrained}", "model.lora_rank=2", "model.lora_layers=['hidden1']")
     ran = run_digits(*lora)

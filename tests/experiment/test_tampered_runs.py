@@ -126,6 +126,7 @@ def test_what_is_tampered_with_has_a_run_id_of_its_own():
     assert len(set(ids)) == 3
 
 
+@pytest.mark.slow
 def test_attackers_are_chosen_by_the_seed_among_clients_with_data():
     chosen = [tampered_by(experiment("attack=sign_flip", f"seed={seed}")).attackers for seed in (0, 0, 1, 2)]
     assert chosen[0] == chosen[1]

@@ -327,6 +327,7 @@ def test_a_planted_fault_is_caught(fault):
     assert found.verdict == "fails", found.evidence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FtrlTree, FtrlBanded])
 @pytest.mark.parametrize("property_", ["sensitivity_zero_out", "ledger"])
 def test_what_is_right_holds(kind, property_):

@@ -363,6 +363,7 @@ def test_killed_writers_lose_no_acknowledged_line(tmp_path: Path) -> None:
             assert chain.count in (count, count + 1)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_lines_are_read_in_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

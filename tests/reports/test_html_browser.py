@@ -83,6 +83,7 @@ def test_no_two_labels_of_the_axis_of_epsilon_lie_on_each_other_on_a_phone(opene
             assert right <= other[0] or other[1] <= left or bottom <= other[2] + 1 or other[3] <= top + 1
 
 
+@pytest.mark.slow
 def test_the_toggle_changes_page_and_figures(opened):
     tab = opened()
     paper = "getComputedStyle(document.body).backgroundColor"
@@ -145,6 +146,7 @@ def test_tables_sort_by_a_click(opened):
     assert len(set(seeds)) > 1
 
 
+@pytest.mark.slow
 def test_print_is_light_with_everything_open(opened):
     tab = opened(scheme="dark")
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")

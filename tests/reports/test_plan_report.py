@@ -34,6 +34,7 @@ def test_notes_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Note: sampling=all: whoever the 100 are" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_written_is_said(tmp_path: Any) -> None:
     with pytest.raises(DataError, match="Cannot write the picture"):
         draw_plan(plan([*WORDS, "epsilon=3"]), tmp_path / "no" / "folder.png")

@@ -139,6 +139,7 @@ def test_other_workers_where_these_do_not_suit(wanted):
     assert not any(Path(f"/proc/{process}").exists() for process in first)
 
 
+@pytest.mark.slow
 def test_modules_that_the_earlier_run_did_not_import_are_no_matter():
     first, _ = run(pid, modules={"mine": "1"})
     assert run(pid, modules={"other": "1"})[0] == first

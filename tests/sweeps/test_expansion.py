@@ -77,6 +77,7 @@ def composed(overrides):
     return compose(overrides, config_dir=None)
 
 
+@pytest.mark.slow
 def test_a_job_is_composed_as_a_run_is():
     fixed = ["experiment=digits_smoke", "model=mlp"]
     jobs = JobMaker(fixed=fixed, compose=composed, workers=None).make(grid(["privacy=none,example"]), first=0)

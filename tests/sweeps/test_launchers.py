@@ -120,6 +120,7 @@ def test_optuna_weighs_utility_against_epsilon_and_goes_on_where_it_was(command,
     assert statuses(tmp_path) == ["completed"] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -48,6 +48,7 @@ def test_what_is_done_is_skipped_and_new_values_extend(command, tmp_path):
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_gone_on_with(command, tmp_path, silent_reporter):
     class Impatient(type(silent_reporter)):
         def round_done(self, row, failures):
@@ -103,6 +104,7 @@ def test_fail_fast_begins_no_other(command, tmp_path):
     assert records(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_say_a_word_is_started_twice_and_no_more(command, tmp_path, monkeypatch):
     from fedpriv.sweeps.board import Board
 

@@ -41,6 +41,7 @@ def found(given, tmp_path, *overrides):
     return record.extra["attacks"]["attribute_inference"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["initial", "final"])
 def test_without_privacy_a_records_group_is_found_though_it_is_no_feature(given, tmp_path, model):
     told = found(given, tmp_path, "privacy=none", f"attack.attribute_inference.model={model}")

@@ -72,6 +72,7 @@ def test_the_noise_of_simulated_clients_is_as_large_and_another(run_digits, tmp_
     np.testing.assert_allclose(np.std(sent - real), noise * np.sqrt(2), rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.05, 0.5, 1.0])
 def test_every_other_shadow_has_the_property_and_is_as_large_as_whom_it_plays(threshold):
     experiment = Experiment.assemble(compose(["experiment=digits_smoke", *SKEWED], config_dir=None))

@@ -39,6 +39,7 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "privacy", ["example", *(pytest.param(name, marks=pytest.mark.slow) for name in ("none", "central"))]
 )

@@ -26,6 +26,7 @@ def test_candidates_are_of_the_group_that_the_data_gives_them(holdout):
         assert set(challenge.data.train.y[rows].tolist()) == {int(name)}
 
 
+@pytest.mark.slow
 def test_deciles_are_of_clients_from_the_smallest_and_share_all_candidates(run_digits, tmp_path):
     own = ("privacy=none", "rounds=1", "partition=dirichlet", "partition.num_clients=20", "split.client_holdout=0.5")
     ran = run_digits(*own, "attack=loss_threshold", output_dir=tmp_path)

@@ -58,6 +58,7 @@ def test_a_shadow_trains_on_its_members_at_their_clients_with_coins_of_its_own(t
     assert all(len({key[purpose] for key in keys.values()}) == 3 for purpose in keys["run"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["none", pytest.param("example", marks=pytest.mark.slow)])
 def test_what_is_missing_is_trained_and_comes_out_the_same(tmp_path, privacy):
     made = shadows(tmp_path, f"privacy={privacy}")

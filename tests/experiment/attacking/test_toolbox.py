@@ -32,6 +32,7 @@ def run_folder(run_digits, tmp_path):
     return shutil.copytree(ran.folder, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_without_the_library_one_message_names_the_extra(command, run_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "art.estimators", None)
     told = command("attack", str(run_folder), "attack=art_evasion")

@@ -105,6 +105,7 @@ def test_noise_that_is_too_small_fails_the_run(strength, engine, monkeypatch, tm
     assert here("verify", folder).code != 0
 
 
+@pytest.mark.slow
 def test_a_tight_mechanism_is_measured_from_below(run_digits):
     """0.5-GDP is epsilon 1.52 at this delta: more than half of it is seen, and never more than all."""
     ran = run_digits(*TIGHT)

@@ -75,6 +75,7 @@ def test_galleries_are_of_the_least_and_the_most_private_setting_and_warn(attack
             assert all(f'src="{picture.uri}"' in text for picture in pictures)
 
 
+@pytest.mark.slow
 def test_the_command_has_them_behind_a_switch(command, attacked_folder, tmp_path):
     assert command("report", str(attacked_folder), "-o", "with.html", "--galleries").code == 0
     assert HEAD in (tmp_path / "with.html").read_text()
@@ -154,6 +155,7 @@ def test_a_file_that_is_no_such_result_gives_a_note(copied, content):
     assert all("is not shown" in gallery.note for gallery in shown(copied))
 
 
+@pytest.mark.slow
 def test_markup_in_a_label_is_text(copied, tmp_path):
     hostile = '"><script>window.hacked=1</script>'
     write(with_gallery(copied, lambda gallery: [{**gallery[0], "label": hostile}]), tmp_path / "r.html", galleries=True)

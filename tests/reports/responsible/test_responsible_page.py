@@ -42,6 +42,7 @@ def test_the_panel_follows_the_answer_and_has_all_three(by_sex, tmp_path):
     assert 'href="#responsible"' in text
 
 
+@pytest.mark.slow
 def test_where_nothing_was_measured_there_is_no_panel(run_digits, tmp_path):
     run_digits("rounds=1", output_dir=tmp_path)
     write(find_runs([tmp_path]), tmp_path / "report.html")

@@ -186,6 +186,7 @@ def test_personal_layers_are_those_of_the_other_engine(federation, engine, priva
     assert len(torch.unique(heads, dim=0)) > len(RAGGED) / 2, "each has its own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "private"), PAIRS, ids=["plain", "private"])
 @pytest.mark.parametrize("unfolded", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
