@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fedpriv.accounting.guarantee import state_guarantee
+from fedpriv.accounting.guarantee import EVIDENCE, state_guarantee
 from fedpriv.accounting.ledger import LedgerTables
 from fedpriv.accounting.statement import markdown, whole_statement
 from fedpriv.accounting.terms import Terms
@@ -67,7 +67,8 @@ def statement_of(run: Any) -> Mapping[str, Any]:
     terms = Terms.from_json(logged)
     lines = [json.loads(line) for line in (run.path / "ledger.jsonl").read_text().splitlines()]
     earned = state_guarantee(LedgerTables().entries(lines), terms=terms)
-    return whole_statement([earned], terms=[terms], provenance=run.record.provenance, config_sha256="", evidence="")
+    provenance = run.record.provenance
+    return whole_statement([earned], terms=[terms], provenance=provenance, config_sha256="", evidence=EVIDENCE)
 
 
 @pytest.mark.slow
